@@ -1,0 +1,1 @@
+"""The engine: state, graph, fan-out and resume, on pydantic and the standard library only."""

@@ -1,0 +1,175 @@
+"""What a checkpoint store keeps, row by row. Rows are appended and never rewritten."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from orchestrator.identity import FanOutKey, Lineage, Slot
+from orchestrator.report import ErrorRecord, Report
+
+
+class RunStatus(StrEnum):
+    """Where a run stands. A running one whose owner's lease has ended is orphaned."""
+
+    SUBMITTED = "submitted"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    ORPHANED = "orphaned"
+
+    @property
+    def is_over(self) -> bool:
+        return self in (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run as it is submitted; `state` is its first state, as JSON text of the typed codec."""
+
+    run_id: str
+    graph: str
+    fingerprint: str
+    correlation_id: str
+    state: str
+    schema_version: str = ""
+    code_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run as it is kept.
+
+    `invocation_id` is the latest one's; `epoch` is 0 until an orchestrator first owned it; `owner` and
+    `lease_until` are those of the last owner; `health` is what the owner says is wrong, in a sentence.
+    """
+
+    run_id: str
+    graph: str
+    fingerprint: str
+    correlation_id: str
+    status: RunStatus
+    epoch: int
+    invocation_id: str
+    created_at: datetime
+    schema_version: str = ""
+    code_version: str | None = None
+    owner: str | None = None
+    lease_until: datetime | None = None
+    ended_at: datetime | None = None
+    is_cancel_requested: bool = False
+    health: str | None = None
+    error: ErrorRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """The right to write a run: the epoch is checked inside every write."""
+
+    run_id: str
+    invocation_id: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One completed node, and the state of its graph after it.
+
+    `position` counts the steps of a run from 0, which is its first state (with the empty `node`). `namespace` holds
+    the names of the enclosing nodes, without the node's own. `fold` is set by a fan-out node: what fan-in kept.
+    """
+
+    position: int
+    namespace: tuple[str, ...]
+    node: str
+    state: str
+    step: int = 0
+    attempt_index: int = 0
+    lineage: Lineage = ()
+    invocation_id: str = ""
+    schema_version: str = ""
+    saved_at: datetime | None = None
+    folds: tuple["Fold", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """What fan-in kept of a fan-out: how many contributions it folded, and a hash over (index, report hash)."""
+
+    fan_out: str
+    count: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FanOutRow:
+    """One entry of a fan-out node. `item_hashes` has 8 bytes an item; `item_keys` is None where no key is declared."""
+
+    key: FanOutKey
+    instance_count: int
+    item_hashes: bytes
+    item_keys: tuple[str, ...] | None = None
+    opened_at: datetime | None = None
+    fold: Fold | None = None
+
+    @property
+    def id(self) -> str:
+        return self.key.id
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRow:
+    """A recorded report: a contribution, or an error row that a resume runs again (`is_contribution` false)."""
+
+    report: Report
+    is_contribution: bool = True
+    key: str | None = None
+    recorded_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A delivery that ended with its worker. `is_charged` where the instance was alone in its process."""
+
+    slot: Slot
+    worker: str
+    delivery: int
+    is_charged: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How many instances of one fan-out are recorded, by outcome; times are the store's.
+
+    `deliveries` adds up the delivery counts of what is recorded, `losses` counts the deliveries lost.
+    """
+
+    fan_out: str
+    succeeded: int = 0
+    failed: int = 0
+    lost: int = 0
+    cancelled: int = 0
+    deliveries: int = 0
+    losses: int = 0
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+
+    @property
+    def recorded(self) -> int:
+        return self.succeeded + self.failed + self.lost + self.cancelled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal:
+    """What the store says when a lease is renewed."""
+
+    is_cancel_requested: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs to list, newest first."""
+
+    statuses: frozenset[RunStatus] = field(default_factory=frozenset)
+    graphs: frozenset[str] = field(default_factory=frozenset)
+    limit: int = 20

@@ -1,0 +1,42 @@
+"""What all instances of one fan-out share, sent once and kept by workers."""
+
+import json
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from typing import Any
+
+from orchestrator.identity import FanOutKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Briefing:
+    """Which graph to run, for which invocation, and the inputs that every instance gets.
+
+    `inputs` is the shared part of an instance's first state, as JSON text of the typed codec.
+    """
+
+    run_id: str
+    invocation_id: str
+    correlation_id: str
+    graph: str
+    fingerprint: str
+    fan_out: FanOutKey
+    inputs: str
+    instance_count: int
+    max_result_bytes: int
+    time_limit_seconds: float | None = None
+
+    def to_json(self) -> bytes:
+        fields: dict[str, Any] = asdict(self)
+        fields["fan_out"] = self.fan_out.to_json()
+        return json.dumps(fields, separators=(",", ":"), sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "Briefing":
+        fields = json.loads(text)
+        fields["fan_out"] = FanOutKey.from_json(fields["fan_out"])
+        return cls(**fields)
+
+    @staticmethod
+    def hash_of(text: bytes) -> str:
+        return blake2b(text, digest_size=8).hexdigest()

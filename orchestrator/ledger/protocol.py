@@ -1,0 +1,120 @@
+"""The ledger: claims, leases and reports of a run in flight.
+
+The two protocols are the two ends of the wire. Each verb is atomic and idempotent, and a client library may send
+one twice. Losing a whole ledger costs repeated execution and nothing else.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from orchestrator.identity import Slot
+from orchestrator.ledger.claim import Beat, ClaimAnswer, Held, Reported
+from orchestrator.ledger.view import LiveInstance, Opening, QueueAnswer, QueuedItem, Sweep
+from orchestrator.report import Report
+
+
+class WorkerLedger(Protocol):
+    """What a worker may do. Synchronous: its calls must not depend on a loop that a node may block.
+
+    Raises, from every verb:
+        LedgerUnavailable: nothing is known; the same call may be made again.
+    """
+
+    def claim(
+        self, run_id: str, slots: Sequence[Slot], *, owner: str, token: str, ttl_seconds: float
+    ) -> list[ClaimAnswer]:
+        """Take the right to run these slots, until `ttl_seconds` from now; one answer a slot, in order.
+
+        A slot that is queued, or whose lease has ended or was released, goes in flight: its delivery count is raised,
+        `token` and `owner` replace the old ones. The answer brings the item, the trace context and the progress kept.
+        The same token again is answered as it was the first time.
+        """
+
+    def briefing(self, run_id: str, fan_out: str) -> bytes | None:
+        """What all instances of a fan-out share, as `open` was given it; None where the ledger does not know it."""
+
+    def beat(self, run_id: str, held: Sequence[Held], *, ttl_seconds: float) -> list[Beat]:
+        """Extend the leases whose token is still the slot's; one answer each, in order."""
+
+    def progress(self, run_id: str, held: Held, entries: Sequence[bytes]) -> bool:
+        """Keep what an instance has got so far, for the claim after this one; false where the token is stale."""
+
+    def report(self, run_id: str, reports: Sequence[Report]) -> list[Reported]:
+        """Store how instances ended, drop their leases and wake the orchestrator; one answer each, in order.
+
+        Accepted where the slot is in flight under the report's token, also when its lease has ended but nobody took
+        it. The same report again is accepted again.
+        """
+
+    def release(self, owner: str) -> int:
+        """Free every lease of `owner`, in all runs, and say how many: it has ended, or is about to."""
+
+    def decline(self, run_id: str, slots: Sequence[Slot], *, worker: str, reason: str) -> None:
+        """Say that this worker cannot run these slots, without claiming them."""
+
+
+class OrchestratorLedger(Protocol):
+    """What the owner of a run may do.
+
+    Raises, from every verb:
+        LedgerUnavailable: nothing is known; the same call may be made again.
+        Fenced: the ledger has seen a higher epoch.
+        LedgerLost: the ledger knows nothing of this epoch (it was emptied or rolled back); `open` mends it.
+    """
+
+    async def open(self, run_id: str, epoch: int, opening: Opening) -> None:
+        """Make the ledger equal the record for one fan-out, both ways, and accept `epoch` as the owner's.
+
+        What is recorded is closed; what is closed but not recorded is free again. Reports not yet recorded, live
+        leases and delivery counts are kept. May be called any number of times.
+        """
+
+    async def queue(
+        self, run_id: str, epoch: int, items: Sequence[QueuedItem], *, claim_deadline_seconds: float
+    ) -> list[QueueAnswer]:
+        """Put items up for claiming, before their message is published; one answer each, in order.
+
+        A slot that is reported, closed or under a live lease is left alone. The token and owner of an ended lease stay:
+        only a claim replaces them.
+        """
+
+    async def reports(self, run_id: str, *, wait_seconds: float) -> list[Report]:
+        """What is reported and not closed. Where there is nothing, wait for a notice at most `wait_seconds`."""
+
+    async def close(self, run_id: str, epoch: int, slots: Sequence[Slot]) -> None:
+        """After the record is committed: delete item, report and progress, and mark the slots closed."""
+
+    async def reset(self, run_id: str, epoch: int, slots: Sequence[Slot]) -> None:
+        """Free these slots whatever their state: their failure is to be run again, under the given generation."""
+
+    async def sweep(self, run_id: str, epoch: int, outstanding: Sequence[Slot]) -> Sweep:
+        """Look at what the orchestrator waits for; the answer names the slots that it must act on."""
+
+    async def cancel(self, run_id: str, epoch: int, *, fan_out: str | None = None) -> None:
+        """Set the durable cancel flag of a fan-out, or of the whole run; claim and beat answer with it."""
+
+    async def forget(self, run_id: str, epoch: int, *, fan_out: str | None = None) -> None:
+        """Drop the keys of a fan-out; without one, drop the run's and leave a tombstone for a day."""
+
+
+class LedgerReader(Protocol):
+    """What people look at while a run is going on."""
+
+    async def live(self, run_id: str, fan_out: str) -> list[LiveInstance]:
+        """The queued, running and reported instances of a fan-out, by index."""
+
+
+class WorkerRegistry(Protocol):
+    """Which workers are alive, and what each can run. Times are the server's."""
+
+    def announce(self, worker: str, facts: Mapping[str, object], *, ttl_seconds: float) -> None:
+        """Say that `worker` is alive for `ttl_seconds`, with facts that JSON can carry."""
+
+    def withdraw(self, worker: str) -> None:
+        """Say that `worker` has ended."""
+
+    def workers(self) -> list[Mapping[str, object]]:
+        """The facts of every live worker, with its name under `worker`."""
+
+    def owners(self, place: str) -> list[str]:
+        """Every owner that has claimed from `place` (see `Owner.place`) and was not released since."""

@@ -1,0 +1,95 @@
+"""What the orchestrator tells the ledger, and what it is told."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.bitmap import Bitmap
+from orchestrator.identity import Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A fan-out as the record has it: how many instances, which are recorded, and what all of them share."""
+
+    fan_out: str
+    recorded: Bitmap
+    briefing: bytes
+    briefing_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedItem:
+    """One instance put up for claiming; `item` is its own part of its first state, as JSON text."""
+
+    slot: Slot
+    item: bytes
+    key: str | None = None
+    trace: Mapping[str, str] | None = None
+
+
+class QueueAnswer(StrEnum):
+    """What queueing one item came to: queued, already reported or recorded, or under a live lease."""
+
+    OK = "ok"
+    DONE = "done"
+    BUSY = "busy"
+
+
+@dataclass(frozen=True, slots=True)
+class Lapse:
+    """A delivery that was lost: its lease ended or was released without a report.
+
+    `alone` says that no other instance lapsed with the same owner, so that this one may be to blame.
+    """
+
+    slot: Slot
+    owner: str
+    delivery: int
+    alone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A queued slot past its claim deadline; `overtaken` when one queued later was claimed, so its message is lost."""
+
+    slot: Slot
+    overtaken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """A slot that a worker could not run."""
+
+    slot: Slot
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """The outstanding slots that need an act; a slot stands in one of them at most."""
+
+    lapsed: tuple[Lapse, ...] = ()
+    overdue: tuple[Overdue, ...] = ()
+    declined: tuple[Declined, ...] = ()
+    unknown: tuple[Slot, ...] = ()
+
+
+class LiveState(StrEnum):
+    """Where an instance that is not recorded stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    REPORTED = "reported"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveInstance:
+    """An instance that is not recorded yet, as people see it."""
+
+    slot: Slot
+    state: LiveState
+    delivery: int
+    worker: str | None
+    key: str | None = None

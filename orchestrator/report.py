@@ -1,0 +1,112 @@
+"""A worker's durable statement of how an instance ended."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Any
+
+from orchestrator.identity import Slot
+
+
+class Outcome(StrEnum):
+    """How an instance ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class CauseLink:
+    """One exception of a chain, outermost first; a carrier only wraps the one that says what happened."""
+
+    category: str | None
+    message: str
+    type: str
+    carrier: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRecord:
+    """An error as data: nothing in it is ever imported or rebuilt by name.
+
+    `category` and `message` are those of the outermost link that is no carrier; `traceback` is text.
+    """
+
+    category: str | None
+    message: str
+    type: str
+    traceback: str = ""
+    chain: tuple[CauseLink, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "ErrorRecord":
+        chain = tuple(CauseLink(**link) for link in value.get("chain", ()))
+        return cls(**{**value, "chain": chain})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """How an instance ended, and who says so.
+
+    `partial` is what the instance contributes, as JSON text of the typed codec: the collected field and every
+    extra output. `attempts` counts the tries under retry middleware in this delivery; `delivery` counts the
+    deliveries. `token` is the claim's.
+    """
+
+    slot: Slot
+    outcome: Outcome
+    token: str
+    delivery: int
+    worker: str
+    invocation_id: str
+    started_at: datetime
+    duration_seconds: float
+    attempts: int = 1
+    partial: str | None = None
+    error: ErrorRecord | None = None
+    code_version: str | None = None
+
+    @property
+    def hash(self) -> str:
+        """What fan-in folds, in 16 hex digits: equal for equal contributions."""
+        error = None if self.error is None else [self.error.category, self.error.message, self.error.type]
+        told = json.dumps([self.outcome.value, self.partial, error])
+        return blake2b(told.encode(), digest_size=8).hexdigest()
+
+    def to_json(self) -> bytes:
+        fields = {name: getattr(self, name) for name in _PLAIN}
+        fields["slot"] = [self.slot.fan_out, self.slot.index, self.slot.generation]
+        fields["started_at"] = self.started_at.isoformat()
+        fields["error"] = None if self.error is None else self.error.to_json()
+        return json.dumps(fields, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> "Report":
+        fields = json.loads(text)
+        fields["slot"] = Slot(*fields["slot"])
+        fields["outcome"] = Outcome(fields["outcome"])
+        fields["started_at"] = datetime.fromisoformat(fields["started_at"])
+        if fields["error"] is not None:
+            fields["error"] = ErrorRecord.from_json(fields["error"])
+        return cls(**fields)
+
+
+_PLAIN = (
+    "outcome",
+    "token",
+    "delivery",
+    "worker",
+    "invocation_id",
+    "duration_seconds",
+    "attempts",
+    "partial",
+    "code_version",
+)

@@ -1,0 +1,68 @@
+"""Every setting of the product, read once: flag > environment > `[tool.rollforward]` in pyproject.toml > default."""
+
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    PyprojectTomlConfigSettingsSource,
+    SettingsConfigDict,
+)
+
+NAMESPACE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,40}$"
+
+
+class Settings(BaseSettings):
+    """The settings; `Settings(name=value)` is how a flag overrides the environment.
+
+    `redis_url` None means the embedded Redis. `broker_url` None means the same Redis as the ledger.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="ROLLFORWARD_",
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        pyproject_toml_table_header=("tool", "rollforward"),
+    )
+
+    redis_url: str | None = None
+    broker_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("broker_url", "ROLLFORWARD_BROKER_URL", "CELERY_BROKER_URL"),
+    )
+    checkpoint_url: str = "sqlite:///.rollforward/state.db"
+    graphs: Annotated[tuple[str, ...], NoDecode] = ()
+    namespace: str = Field(default="rollforward", pattern=NAMESPACE_PATTERN)
+    lease_seconds: float = Field(default=15.0, gt=0)
+    heartbeat_seconds: float = Field(default=5.0, gt=0)
+    max_deliveries: int = Field(default=3, ge=1)
+    max_item_bytes: int = Field(default=8_388_608, ge=1)
+    secret: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    monitoring: bool = False
+    code_version: str | None = None
+
+    @field_validator("graphs", "secret", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @classmethod
+    def settings_customise_sources(  # noqa: PLR0917 - the library fixes the signature
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, PyprojectTomlConfigSettingsSource(settings_cls)
+
+    @property
+    def broker(self) -> str | None:
+        """Where messages go; None while the embedded Redis has no address yet."""
+        return self.broker_url or self.redis_url
