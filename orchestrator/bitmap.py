@@ -25,6 +25,12 @@ class Bitmap:
         self._count += 1
         return True
 
+    def discard(self, index: int) -> None:
+        """Take `index` out; nothing happens where it is not in."""
+        if index in self:
+            self._bits[index >> 3] &= ~(0x80 >> (index & 7))
+            self._count -= 1
+
     def __contains__(self, index: int) -> bool:
         return bool(self._bits[index >> 3] & (0x80 >> (index & 7)))
 

@@ -17,6 +17,7 @@ RollforwardError
 │   ├── LedgerUnavailable         Redis cannot be reached, or refuses writes
 │   ├── CheckpointUnavailable     the checkpoint store cannot be reached, or refuses writes
 │   ├── BrokerUnavailable         a message cannot be published
+│   ├── SealBroken                a report does not carry our code
 │   └── SchemaMismatch            the store was made by another version of rollforward
 ├── GraphError                    a step of a run failed; the run can be resumed
 │   ├── NodeException             a node raised
@@ -32,14 +33,16 @@ RollforwardError
 └── LedgerLost                    the ledger was emptied or rolled back; `open` mends it
 """
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.report import ErrorRecord
 
 
 class RollforwardError(Exception):
-    """The root; `category` is stable and the same for every error of one kind."""
+    """The root; `category` is stable and the same for every error of one kind (None: a user's, who gave it none)."""
 
-    category: str = "rollforward_error"
+    category: str | None = "rollforward_error"
 
 
 class CallerError(RollforwardError):
@@ -195,6 +198,16 @@ class BrokerUnavailable(OperatorError):
     category = "broker_unavailable"
 
 
+class SealBroken(OperatorError):
+    """What was read does not carry the code of anyone who has our secret."""
+
+    category = "seal_broken"
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"the seal of {what} is not ours; ROLLFORWARD_SECRET must be the same on both sides")
+
+
 class SchemaMismatch(OperatorError):
     """The store was made by another version of rollforward."""
 
@@ -296,13 +309,12 @@ class InstanceTimeLimitExceeded(InstanceFailure):
 
 
 class RemoteError(InstanceFailure):
-    """A user's exception of another process, as data: its own category, type name, message and traceback."""
+    """An exception as data, of another process or of this one: its own category, type name, message and traceback."""
 
-    def __init__(self, record: Mapping[str, Any]) -> None:
-        self.category = record.get("category") or "remote_error"
-        self.type_name = record["type"]
-        self.remote_traceback = record.get("traceback", "")
-        super().__init__(record["message"])
+    def __init__(self, record: "ErrorRecord") -> None:
+        self.record = record
+        self.category = record.category
+        super().__init__(record.message)
 
 
 class RunCancelled(RollforwardError):

@@ -8,6 +8,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any
 
+from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import Slot
 
 
@@ -58,7 +59,7 @@ class Report:
 
     `partial` is what the instance contributes, as JSON text of the typed codec: the collected field and every
     extra output. `attempts` counts the tries under retry middleware in this delivery; `delivery` counts the
-    deliveries. `token` is the claim's.
+    deliveries. `token` is the claim's. `folds` are those of recorded fan-outs that ended inside the instance.
     """
 
     slot: Slot
@@ -73,6 +74,7 @@ class Report:
     partial: str | None = None
     error: ErrorRecord | None = None
     code_version: str | None = None
+    folds: tuple[Fold, ...] = ()
 
     @property
     def hash(self) -> str:
@@ -81,11 +83,17 @@ class Report:
         told = json.dumps([self.outcome.value, self.partial, error])
         return blake2b(told.encode(), digest_size=8).hexdigest()
 
+    def is_larger_than(self, limit_bytes: int) -> bool:
+        """Whether its contribution has more bytes than this; a short one is not encoded for it."""
+        text = self.partial or ""
+        return len(text) * 4 > limit_bytes and len(text.encode("utf-8", "surrogatepass")) > limit_bytes
+
     def to_json(self) -> bytes:
         fields = {name: getattr(self, name) for name in _PLAIN}
         fields["slot"] = [self.slot.fan_out, self.slot.index, self.slot.generation]
         fields["started_at"] = self.started_at.isoformat()
         fields["error"] = None if self.error is None else self.error.to_json()
+        fields["folds"] = [[fold.fan_out, fold.count, fold.hash] for fold in self.folds]
         return json.dumps(fields, separators=(",", ":")).encode()
 
     @classmethod
@@ -96,6 +104,7 @@ class Report:
         fields["started_at"] = datetime.fromisoformat(fields["started_at"])
         if fields["error"] is not None:
             fields["error"] = ErrorRecord.from_json(fields["error"])
+        fields["folds"] = tuple(Fold(*fold) for fold in fields["folds"])
         return cls(**fields)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import FanOutKey, Lineage, Slot
 from orchestrator.report import ErrorRecord, Report
 
@@ -89,26 +90,22 @@ class Step:
     invocation_id: str = ""
     schema_version: str = ""
     saved_at: datetime | None = None
-    folds: tuple["Fold", ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """What fan-in kept of a fan-out: how many contributions it folded, and a hash over (index, report hash)."""
-
-    fan_out: str
-    count: int
-    hash: str
+    folds: tuple[Fold, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FanOutRow:
-    """One entry of a fan-out node. `item_hashes` has 8 bytes an item; `item_keys` is None where no key is declared."""
+    """One entry of a fan-out node.
+
+    `item_hashes` has 8 bytes an item; `item_keys` is None where no key is declared. `position` is that of the next step
+    when it was entered: a later step of the same node says that this entry is over, whether it was folded or not.
+    """
 
     key: FanOutKey
     instance_count: int
     item_hashes: bytes
     item_keys: tuple[str, ...] | None = None
+    position: int = 0
     opened_at: datetime | None = None
     fold: Fold | None = None
 
@@ -119,7 +116,10 @@ class FanOutRow:
 
 @dataclass(frozen=True, slots=True)
 class SlotRow:
-    """A recorded report: a contribution, or an error row that a resume runs again (`is_contribution` false)."""
+    """A recorded report: a contribution, or an error row that a resume runs again (`is_contribution` false).
+
+    Recording a contribution sets the folds of its report on the fan-outs that ended inside the instance.
+    """
 
     report: Report
     is_contribution: bool = True

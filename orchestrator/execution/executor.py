@@ -44,5 +44,8 @@ class Executor(Protocol):
     async def capacity(self, graph: str, fingerprint: str) -> Capacity:
         """What the live workers that have this graph can take. Cheap: asked at every turn."""
 
+    async def cancel(self, run_id: str, fan_out: str | None = None) -> None:
+        """Stop what runs of a fan-out, or of the whole run, in this process; workers learn it from the ledger."""
+
     async def close(self) -> None:
         """Let go of connections and of what still runs in this process."""

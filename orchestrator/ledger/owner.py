@@ -29,3 +29,14 @@ class Owner:
     def parse(cls, text: str) -> "Owner":
         host, boot_id, pid_namespace, worker, pid, started_ms = text.split(":")
         return cls(host, boot_id, pid_namespace, worker, int(pid), int(started_ms))
+
+
+def place_of(text: str) -> str:
+    """The place in an owner's text; all of it where it is no such text."""
+    return text.rsplit(":", 3)[0]
+
+
+def worker_of(text: str) -> str:
+    """The worker's name in an owner's text; all of it where it is no such text."""
+    parts = text.rsplit(":", 3)
+    return parts[1] if len(parts) == 4 else text

@@ -1,0 +1,184 @@
+"""One invocation of a run, from taking it up to giving it up."""
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Generic
+
+from typing_extensions import TypeVar
+
+from orchestrator.checkpoint.protocol import CheckpointStore
+from orchestrator.checkpoint.row import Ownership, Run, RunStatus
+from orchestrator.context import InstanceContext, entered
+from orchestrator.errors import Fenced, LedgerLost, OperatorError, RollforwardError, RunCancelled
+from orchestrator.execution.frame import Frame
+from orchestrator.execution.journal import RunJournal
+from orchestrator.execution.lane import Lane, Options
+from orchestrator.execution.lease import keep_lease
+from orchestrator.execution.patience import Patience
+from orchestrator.execution.recorded import RecordedFanOuts
+from orchestrator.execution.status import FanOutCount
+from orchestrator.execution.stepping import stepping_lane
+from orchestrator.execution.walk import walk
+from orchestrator.fan_out.recorder import Recorder
+from orchestrator.middleware.cause_chain import error_record
+from orchestrator.report import ErrorRecord
+from orchestrator.state import State
+
+if TYPE_CHECKING:
+    from orchestrator.graph.graph import Graph
+
+StateT = TypeVar("StateT", bound=State, default=State)
+
+log = logging.getLogger(__name__)
+
+
+class Drive(Generic[StateT]):
+    """Drives one run under one epoch; `drive` is called once."""
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        lane: Lane,
+        options: Options,
+        *,
+        run: Run,
+        graph: "Graph[StateT]",
+        own: Ownership,
+    ) -> None:
+        self._store = store
+        self._lane = lane
+        self._options = options
+        self._run = run
+        self._graph = graph
+        self._own = own
+        self._patience = Patience()
+        self._recorders: dict[str, Recorder] = {}
+        self._fan_outs: RecordedFanOuts | None = None
+        self._walking: asyncio.Task[StateT] | None = None
+        self._stopped_by: RollforwardError | None = None
+        self.status = RunStatus.RUNNING
+
+    @property
+    def health(self) -> str | None:
+        told = (self._patience.health, *(recorder.health for recorder in self._recorders.values()))
+        return next((health for health in told if health is not None), None)
+
+    @property
+    def counts(self) -> tuple[FanOutCount, ...]:
+        return () if self._fan_outs is None else self._fan_outs.counts()
+
+    def stop(self, reason: RollforwardError) -> None:
+        """End the drive for a reason that is not the graph's own."""
+        self._stopped_by = self._stopped_by or reason
+        if self._walking is not None:
+            self._walking.cancel()
+
+    async def drive(self) -> StateT:
+        """Step the graph to its end and give the run up with what it came to.
+
+        Raises:
+            GraphError: a step failed; the run can be resumed.
+            RunCancelled, Fenced: the run was cancelled, or is another's.
+        """
+        lease = asyncio.create_task(
+            keep_lease(self._store, self._own, self._options, health=lambda: self.health, stop=self.stop)
+        )
+        try:
+            state = await self._walked()
+        except BaseException as error:
+            await self._give_up(error)
+            raise
+        else:
+            await self._end(RunStatus.SUCCEEDED)
+            return state
+        finally:
+            lease.cancel()
+            await asyncio.gather(lease, *(one.close() for one in self._recorders.values()), return_exceptions=True)
+
+    async def _walked(self) -> StateT:
+        self._walking = asyncio.create_task(self._walk())
+        if self._stopped_by is not None:
+            self._walking.cancel()
+        try:
+            return await self._walking
+        except asyncio.CancelledError:
+            self._walking.cancel()
+            if self._stopped_by is None:
+                raise
+            raise self._stopped_by from None
+
+    async def _walk(self) -> StateT:
+        steps = await self._patience.until_done(lambda: self._store.steps(self._run.run_id))
+        rows = await self._patience.until_done(lambda: self._store.fan_outs(self._run.run_id))
+        journal = RunJournal(
+            self._store, self._own, self._patience, steps=steps, fan_outs=rows, forget=self._forget_fan_out
+        )
+        self._fan_outs = RecordedFanOuts(
+            self._store,
+            self._own,
+            self._options,
+            journal=journal,
+            patience=self._patience,
+            recorders=self._recorders,
+        )
+        stepping = stepping_lane(self._graph, self._fan_outs, self._options)
+        for run_on, lane in (("workers", self._lane), ("orchestrator", stepping)):
+            self._recorders[run_on] = Recorder(lane, self._store, self._own, self._options)
+        try:
+            with entered(self._context()):
+                last: StateT = await walk(self._graph, self._graph.codec.load(steps[0].state), self._frame(journal))
+                return last
+        finally:
+            await stepping.executor.close()
+
+    def _context(self) -> InstanceContext:
+        return InstanceContext(
+            run_id=self._run.run_id,
+            invocation_id=self._own.invocation_id,
+            correlation_id=self._run.correlation_id,
+        )
+
+    def _frame(self, journal: RunJournal) -> Frame:
+        assert self._fan_outs is not None
+        return Frame(
+            run_id=self._run.run_id,
+            invocation_id=self._own.invocation_id,
+            correlation_id=self._run.correlation_id,
+            graph_name=self._graph.name,
+            fingerprint=self._graph.fingerprint,
+            journal=journal,
+            fan_outs=self._fan_outs,
+        )
+
+    async def _give_up(self, error: BaseException) -> None:
+        match error:
+            case Fenced():
+                log.warning("fenced", extra={"run_id": self._run.run_id, "epoch": self._own.epoch})
+            case RunCancelled():
+                await self._cancel_instances()
+                await self._end(RunStatus.CANCELLED)
+            case Exception():
+                await self._end(RunStatus.FAILED, error_record(error))
+            case _:
+                await self._end(RunStatus.SUBMITTED)
+
+    async def _end(self, status: RunStatus, error: ErrorRecord | None = None) -> None:
+        """Write how the invocation ended, then let the ledger go where nothing can follow."""
+        await self._patience.until_done(lambda: self._store.finish(self._own, status, error=error))
+        self.status = status
+        if status.is_over:
+            await self._forget(None)
+
+    async def _cancel_instances(self) -> None:
+        await self._lane.executor.cancel(self._run.run_id)
+        with contextlib.suppress(OperatorError, LedgerLost, Fenced):
+            await self._lane.ledger.cancel(self._run.run_id, self._own.epoch)
+
+    async def _forget_fan_out(self, fan_out: str) -> None:
+        await self._forget(fan_out)
+
+    async def _forget(self, fan_out: str | None) -> None:
+        # What stays behind costs memory only; it must not fail a run that is recorded.
+        with contextlib.suppress(OperatorError, LedgerLost, Fenced):
+            await self._lane.ledger.forget(self._run.run_id, self._own.epoch, fan_out=fan_out)

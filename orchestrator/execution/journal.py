@@ -1,0 +1,100 @@
+"""What the owner of a run remembers of its steps, and takes up again after a crash."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.checkpoint.protocol import Checkpointer
+from orchestrator.checkpoint.row import FanOutRow, Ownership, Step
+from orchestrator.execution.frame import Frame, Point
+from orchestrator.execution.patience import Patience
+from orchestrator.fan_out.fold import Fold
+from orchestrator.identity import FanOutKey
+
+if TYPE_CHECKING:
+    from orchestrator.graph.graph import Graph
+    from orchestrator.state import State
+
+Place = tuple[tuple[str, ...], str]
+"""A node's namespace and its name."""
+
+
+class RunJournal:
+    """The journal of a run: one appended step a completed node, outside any fan-out instance.
+
+    `steps` and `fan_outs` are what the record holds when the run is taken up. `forget` is called with the id of a
+    fan-out whose fold is kept: nothing needs its ledger any more.
+    """
+
+    def __init__(
+        self,
+        checkpointer: Checkpointer,
+        ownership: Ownership,
+        patience: Patience,
+        *,
+        steps: Sequence[Step],
+        fan_outs: Sequence[FanOutRow],
+        forget: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._checkpointer = checkpointer
+        self._ownership = ownership
+        self._patience = patience
+        self._forget = forget
+        self._points = points(steps)
+        self._visits = next_visits(steps, fan_outs)
+        self._folds: dict[Place, Fold] = {}
+        self.position = steps[-1].position + 1
+
+    def resume_point(self, graph: "Graph[Any]", frame: Frame) -> Point | None:
+        step = self._points.pop(frame.namespace, None)
+        return None if step is None else Point(step.node, graph.codec.load(step.state))
+
+    def enter(self, frame: Frame, node: str) -> FanOutKey:
+        place = (frame.namespace, node)
+        visit = self._visits.get(place, 0)
+        self._visits[place] = visit + 1
+        return FanOutKey(frame.namespace, node, frame.lineage, visit)
+
+    def folded(self, key: FanOutKey, fold: Fold) -> None:
+        self._folds[key.namespace, key.node] = fold
+
+    async def save(self, graph: "Graph[Any]", frame: Frame, node: str, state: "State") -> None:
+        fold = self._folds.pop((frame.namespace, node), None)
+        step = Step(
+            position=self.position,
+            namespace=frame.namespace,
+            node=node,
+            state=graph.codec.dump(state),
+            step=self.position - 1,
+            invocation_id=self._ownership.invocation_id,
+            schema_version=graph.state_class.schema_version,
+            folds=() if fold is None else (fold,),
+        )
+        await self._patience.until_done(lambda: self._checkpointer.save_step(self._ownership, step))
+        self.position += 1
+        if fold is not None:
+            await self._forget(fold.fan_out)
+
+
+def points(steps: Sequence[Step]) -> dict[tuple[str, ...], Step]:
+    """Where each graph of the run was: the last completed node of every level that is still open."""
+    open_levels: dict[tuple[str, ...], Step] = {}
+    for step in steps:
+        closed = (*step.namespace, step.node)
+        for namespace in [level for level in open_levels if level[: len(closed)] == closed]:
+            del open_levels[namespace]
+        if step.node:
+            open_levels[step.namespace] = step
+    return open_levels
+
+
+def next_visits(steps: Sequence[Step], fan_outs: Sequence[FanOutRow]) -> dict[Place, int]:
+    """The visit that the next entry of each fan-out node has: the last one again, unless it is over."""
+    ended = {(step.namespace, step.node): step.position for step in steps}
+    visits: dict[Place, int] = {}
+    for row in sorted(fan_outs, key=lambda row: row.key.visit):
+        if row.key.lineage:
+            continue
+        place = (row.key.namespace, row.key.node)
+        is_over = row.fold is not None or ended.get(place, -1) >= row.position
+        visits[place] = row.key.visit + is_over
+    return visits

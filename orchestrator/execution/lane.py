@@ -1,0 +1,39 @@
+"""Where instances go: a ledger and the executor that works from it."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from orchestrator.execution.executor import Executor
+from orchestrator.ledger.protocol import LedgerReader, OrchestratorLedger
+
+
+class Ledger(OrchestratorLedger, LedgerReader, Protocol):
+    """The orchestrator's end of a ledger, and what people look at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """A ledger and the executor whose instances claim from it."""
+
+    ledger: Ledger
+    executor: Executor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How an orchestrator owns runs and looks after instances.
+
+    `owner` is the text of an `Owner`. `lease` is the orchestrator's own on a run; `instance_lease` is a worker's on an
+    instance, `heartbeat` how often a worker extends it.
+    """
+
+    owner: str
+    lease: timedelta = timedelta(seconds=10)
+    renew_every: timedelta = timedelta(seconds=3)
+    instance_lease: timedelta = timedelta(seconds=15)
+    heartbeat: timedelta = timedelta(seconds=5)
+    claim_deadline: timedelta = timedelta(seconds=30)
+    max_deliveries: int = 3
+    max_item_bytes: int = 8_388_608
+    code_version: str | None = None

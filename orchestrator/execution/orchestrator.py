@@ -1,0 +1,99 @@
+"""Submits runs, owns them, and drives them to their end."""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from typing_extensions import TypeVar
+
+from orchestrator.checkpoint.protocol import CheckpointStore
+from orchestrator.checkpoint.row import NewRun, Run, RunStatus
+from orchestrator.errors import FingerprintMismatch, RunCancelled
+from orchestrator.execution.drive import Drive
+from orchestrator.execution.handle import RunHandle
+from orchestrator.execution.lane import Lane, Options
+from orchestrator.state import State
+
+if TYPE_CHECKING:
+    from orchestrator.graph.graph import Graph
+
+StateT = TypeVar("StateT", bound=State, default=State)
+
+
+class Orchestrator:
+    """Submits runs to a store, and drives those it becomes the owner of; their instances go to `lane`.
+
+    `is_dead` tells of an owner's text that its process is surely gone, so that its lease need not be waited for.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        *,
+        lane: Lane,
+        options: Options,
+        is_dead: Callable[[str], bool] = lambda _owner: False,
+    ) -> None:
+        self._store = store
+        self._lane = lane
+        self._options = options
+        self._is_dead = is_dead
+
+    async def submit(
+        self,
+        graph: "Graph[StateT]",
+        state: StateT,
+        *,
+        run_id: str | None = None,
+        correlation_id: str | None = None,
+    ) -> Run:
+        """Keep a run with its first state, for any orchestrator to drive.
+
+        Raises:
+            RunExists: a run of that id is kept.
+            StateNotSerializable: the state does not survive the typed codec.
+        """
+        new = NewRun(
+            run_id=run_id or str(uuid.uuid4()),
+            graph=graph.name,
+            fingerprint=graph.fingerprint,
+            correlation_id=correlation_id or str(uuid.uuid4()),
+            state=graph.codec.dump(state),
+            schema_version=graph.state_class.schema_version,
+            code_version=self._options.code_version,
+        )
+        return await self._store.create(new)
+
+    async def start(self, run_id: str, graph: "Graph[StateT]", *, accept_code: bool = False) -> RunHandle[StateT]:
+        """Become the owner of a run and drive it in a task of this loop, from where it was.
+
+        A run that has succeeded is not driven again: its handle gives the result.
+
+        Raises:
+            CheckpointNotFound, RunAmbiguous: there is no such run, or several.
+            RunIsDriven: another orchestrator owns it.
+            RunCancelled: it was cancelled.
+            FingerprintMismatch: it was made by another version of the graph.
+        """
+        run = await self._store.find(run_id)
+        if run.fingerprint != graph.fingerprint and not accept_code:
+            raise FingerprintMismatch(run.graph, run.fingerprint, graph.fingerprint)
+        if run.status is RunStatus.CANCELLED:
+            raise RunCancelled(run.run_id)
+        if run.status is RunStatus.SUCCEEDED:
+            return RunHandle(run.run_id, run.invocation_id, asyncio.create_task(self._final_state(run, graph)))
+        own = await self._store.acquire(
+            run.run_id,
+            self._options.owner,
+            invocation_id=run.run_id if run.epoch == 0 else str(uuid.uuid4()),
+            lease=self._options.lease,
+            instead_of=run.owner if run.owner is not None and self._is_dead(run.owner) else None,
+        )
+        drive = Drive(self._store, self._lane, self._options, run=run, graph=graph, own=own)
+        return RunHandle(run.run_id, own.invocation_id, asyncio.create_task(drive.drive()), drive)
+
+    async def _final_state(self, run: Run, graph: "Graph[StateT]") -> StateT:
+        steps = await self._store.steps(run.run_id)
+        last = [step for step in steps if not step.namespace][-1]
+        return graph.codec.load(last.state)

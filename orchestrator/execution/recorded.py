@@ -1,0 +1,81 @@
+"""How the fan-outs of a run are brought to their end and recorded."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from orchestrator.bitmap import Bitmap
+from orchestrator.checkpoint.protocol import CheckpointStore
+from orchestrator.checkpoint.row import Ownership
+from orchestrator.execution.frame import Frame
+from orchestrator.execution.lane import Options
+from orchestrator.execution.patience import Patience
+from orchestrator.execution.status import FanOutCount
+from orchestrator.fan_out.fan_in import fold_of
+from orchestrator.fan_out.inline import brief
+from orchestrator.fan_out.plan import Plan, check_drift
+from orchestrator.fan_out.progress import OpenFanOut
+from orchestrator.fan_out.recorder import Recorder
+from orchestrator.report import Report
+
+if TYPE_CHECKING:
+    from orchestrator.execution.journal import RunJournal
+
+
+class RecordedFanOuts:
+    """Runs fan-outs through a recorder, each in the lane that its `run_on` names."""
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        ownership: Ownership,
+        options: Options,
+        *,
+        journal: "RunJournal",
+        patience: Patience,
+        recorders: dict[str, Recorder],
+    ) -> None:
+        self._store = store
+        self._ownership = ownership
+        self._options = options
+        self._journal = journal
+        self._patience = patience
+        self._recorders = recorders
+        self._seen: dict[str, OpenFanOut] = {}
+
+    async def run(self, plan: Plan, frame: Frame) -> Sequence[Report]:
+        row = plan.row(position=self._journal.position, max_item_bytes=self._options.max_item_bytes)
+        kept = await self._patience.until_done(lambda: self._store.open_fan_out(self._ownership, row))
+        check_drift(plan, kept)
+        fan_out = await self._patience.until_done(lambda: self._taken_up(plan, frame))
+        self._seen[fan_out.id] = fan_out
+        await self._recorders[plan.node.run_on].complete(fan_out)
+        reports = await self._patience.until_done(lambda: self._contributions(plan))
+        frame.journal.folded(plan.key, fold_of(plan.key.id, reports))
+        return reports
+
+    def counts(self) -> tuple[FanOutCount, ...]:
+        """How far each fan-out of this invocation is."""
+        return tuple(
+            FanOutCount(
+                path=fan_out.plan.key.path,
+                expected=fan_out.plan.count,
+                recorded=len(fan_out.recorded),
+                failed=fan_out.failed_count,
+                outstanding=len(fan_out.outstanding),
+            )
+            for fan_out in self._seen.values()
+        )
+
+    async def _taken_up(self, plan: Plan, frame: Frame) -> OpenFanOut:
+        """The fan-out with what an earlier invocation has recorded of it."""
+        recorded, failed = Bitmap(plan.count), 0
+        async for row in self._store.slots(self._ownership.run_id, plan.key.id):
+            recorded.add(row.report.slot.index)
+            failed += row.report.error is not None
+        briefing = brief(plan, frame, max_result_bytes=self._options.max_item_bytes)
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        return OpenFanOut(plan, briefing, recorded, ended, failed_count=failed)
+
+    async def _contributions(self, plan: Plan) -> list[Report]:
+        return [row.report async for row in self._store.slots(self._ownership.run_id, plan.key.id)]

@@ -1,0 +1,34 @@
+"""The lane of fan-outs whose instances the orchestrator steps itself, so that those nested in them are dispatched."""
+
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.execution.frame import FanOuts
+from orchestrator.execution.lane import Lane, Options
+from orchestrator.execution.local import LocalExecutor
+from orchestrator.fan_out.instance import Runtime
+from orchestrator.ledger.memory import MemoryLedger
+
+if TYPE_CHECKING:
+    from orchestrator.graph.graph import Graph
+
+SLOTS = 1000
+"""Instances stepped here only wait for those nested in them, so that many may be open at once."""
+
+
+def stepping_lane(graph: "Graph[Any]", fan_outs: FanOuts, options: Options) -> Lane:
+    """A lane of this process whose instances dispatch their nested fan-outs through `fan_outs`."""
+    ledger = MemoryLedger()
+    runtime = Runtime(
+        worker=options.owner,
+        find=lambda _name, _fingerprint: graph,
+        code_version=options.code_version,
+        fan_outs=fan_outs,
+    )
+    return Lane(ledger=ledger, executor=LocalExecutor(ledger, runtime, slots=SLOTS))
+
+
+def local_lane(graph: "Graph[Any]", options: Options, *, slots: int = 64) -> Lane:
+    """A lane of this process for a whole run, without workers."""
+    ledger = MemoryLedger()
+    runtime = Runtime(worker=options.owner, find=lambda _name, _fingerprint: graph, code_version=options.code_version)
+    return Lane(ledger=ledger, executor=LocalExecutor(ledger, runtime, slots=slots))

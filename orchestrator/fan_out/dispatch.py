@@ -1,0 +1,71 @@
+"""How a window is kept full: queue in the ledger first, then pass the word."""
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from orchestrator.checkpoint.row import Ownership
+from orchestrator.errors import OperatorError
+from orchestrator.execution.lane import Lane, Options
+from orchestrator.fan_out.progress import OpenFanOut
+from orchestrator.fan_out.window import window
+from orchestrator.identity import Slot
+from orchestrator.ledger.view import QueueAnswer
+
+if TYPE_CHECKING:
+    from orchestrator.execution.executor import Hint
+
+LARGEST_BATCH = 500
+
+
+class Dispatcher:
+    """Queues instances and passes the word for them. `health` says what is missing for them to run, or is None."""
+
+    def __init__(self, lane: Lane, ownership: Ownership, options: Options) -> None:
+        self.health: str | None = None
+        self._lane = lane
+        self._ownership = ownership
+        self._options = options
+        # The publisher may fail after queue and before publish: what it was not told is told in the next turn.
+        self._untold: deque[Hint] = deque()
+
+    async def fill(self, fan_out: OpenFanOut) -> None:
+        """Queue and dispatch as many instances as the window has room for."""
+        if fan_out.is_stopping:
+            return
+        briefing = fan_out.briefing
+        capacity = await self._lane.executor.capacity(briefing.graph, briefing.fingerprint)
+        self.health = None if capacity.slots else _no_worker(briefing.graph, briefing.fingerprint)
+        room = window(fan_out.plan.concurrency, capacity) - len(fan_out.outstanding)
+        slots = fan_out.take(min(max(room, 0), LARGEST_BATCH), time.monotonic())
+        if slots:
+            await self._queue(fan_out, slots)
+        await self._tell()
+
+    async def cancel(self, fan_out: str) -> None:
+        """Tell what runs in this process to stop; others learn it from the ledger."""
+        self._untold = deque(hint for hint in self._untold if hint.fan_out != fan_out)
+        await self._lane.executor.cancel(self._ownership.run_id, fan_out)
+
+    async def _queue(self, fan_out: OpenFanOut, slots: list[Slot]) -> None:
+        try:
+            answers = await self._lane.ledger.queue(
+                self._ownership.run_id,
+                self._ownership.epoch,
+                fan_out.items(slots),
+                claim_deadline_seconds=self._options.claim_deadline.total_seconds(),
+            )
+        except OperatorError:
+            fan_out.bring_back(slots)
+            raise
+        queued = (slot for slot, answer in zip(slots, answers, strict=True) if answer is QueueAnswer.OK)
+        self._untold.extend(fan_out.hint(slot) for slot in queued)
+
+    async def _tell(self) -> None:
+        if self._untold:
+            await self._lane.executor.dispatch(list(self._untold))
+            self._untold.clear()
+
+
+def _no_worker(graph: str, fingerprint: str) -> str:
+    return f"no live worker has graph {graph} (fingerprint {fingerprint}); start one with `rollforward worker`"

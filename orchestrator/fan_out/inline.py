@@ -1,0 +1,79 @@
+"""How a fan-out that is nested in an instance runs: here, inside that instance's one task."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import RemoteError
+from orchestrator.execution.briefing import Briefing
+from orchestrator.execution.frame import Frame
+from orchestrator.identity import Slot
+from orchestrator.ledger.claim import Claimed
+from orchestrator.report import Report
+
+if TYPE_CHECKING:
+    from orchestrator.fan_out.plan import Plan
+
+RunClaimed = Callable[[Claimed, Briefing], Awaitable[Report]]
+
+
+class InlineFanOuts:
+    """Runs nested instances as tasks of this loop, under the fan-out's own concurrency."""
+
+    def __init__(self, run: RunClaimed, outer: Claimed, max_result_bytes: int) -> None:
+        self._run = run
+        self._outer = outer
+        self._max_result_bytes = max_result_bytes
+
+    async def run(self, plan: "Plan", frame: Frame) -> Sequence[Report]:
+        briefing = brief(plan, frame, max_result_bytes=self._max_result_bytes)
+        limit = plan.concurrency if isinstance(plan.concurrency, int) else plan.count
+        places = asyncio.Semaphore(limit)
+        fails_fast = plan.node.error_policy == "fail_fast"
+
+        async def one(index: int) -> Report:
+            async with places:
+                report = await self._run(self._claimed(plan, briefing, index), briefing)
+            if fails_fast and report.error is not None:
+                raise RemoteError(report.error)
+            return report
+
+        return await _all_or_first_failure([one(index) for index in range(plan.count)])
+
+    def _claimed(self, plan: "Plan", briefing: Briefing, index: int) -> Claimed:
+        return Claimed(
+            run_id=briefing.run_id,
+            slot=Slot(plan.key.id, index),
+            token=self._outer.token,
+            delivery=self._outer.delivery,
+            item=plan.item(index).encode(),
+            briefing_hash="",
+            key=plan.item_key(index),
+        )
+
+
+def brief(plan: "Plan", frame: Frame, *, max_result_bytes: int) -> Briefing:
+    """What the instances of a plan share."""
+    limit = plan.node.time_limit
+    return Briefing(
+        run_id=frame.run_id,
+        invocation_id=frame.invocation_id,
+        correlation_id=frame.correlation_id,
+        graph=frame.graph_name,
+        fingerprint=frame.fingerprint,
+        fan_out=plan.key,
+        inputs=plan.inputs,
+        instance_count=plan.count,
+        max_result_bytes=max_result_bytes,
+        time_limit_seconds=None if limit is None else limit.total_seconds(),
+    )
+
+
+async def _all_or_first_failure(running: Sequence[Awaitable[Report]]) -> list[Report]:
+    tasks = [asyncio.ensure_future(one) for one in running]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

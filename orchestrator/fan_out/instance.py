@@ -1,0 +1,162 @@
+"""How one instance is run: the heart, the same for the local executor and for Celery workers."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.context import Cancellation, InstanceContext, entered
+from orchestrator.errors import InstanceTimeLimitExceeded, PayloadTooLarge
+from orchestrator.execution.briefing import Briefing
+from orchestrator.execution.frame import FanOuts, Frame
+from orchestrator.execution.walk import walk
+from orchestrator.fan_out.inline import InlineFanOuts
+from orchestrator.fan_out.journal import InstanceJournal
+from orchestrator.graph.projection import first_state
+from orchestrator.ledger.claim import Claimed
+from orchestrator.middleware.cause_chain import error_record
+from orchestrator.middleware.chain import compose
+from orchestrator.report import ErrorRecord, Outcome, Report
+
+if TYPE_CHECKING:
+    from orchestrator.graph.graph import Graph
+    from orchestrator.graph.node import FanOutNode
+    from orchestrator.state import State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """What a process needs to run instances.
+
+    `worker` is its name, as reports carry it. `find` gives the graph of a name and a fingerprint, or raises
+    GraphNotFound. `fan_outs` runs the fan-outs that are nested in an instance; by default they run inline, here.
+    """
+
+    worker: str
+    find: Callable[[str, str], "Graph[Any]"]
+    code_version: str | None = None
+    fan_outs: FanOuts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an instance ended, as a value."""
+
+    outcome: Outcome
+    partial: str | None = None
+    error: ErrorRecord | None = None
+
+
+@dataclass(slots=True)
+class Attempts:
+    """How often the instance was tried in this delivery."""
+
+    count: int = field(default=0)
+
+
+async def run_instance(work: Claimed, briefing: Briefing, runtime: Runtime, cancellation: Cancellation) -> Report:
+    """Run one claimed instance; whatever happens becomes its report."""
+    started_at, clock = datetime.now(UTC), time.perf_counter()
+    journal, attempts = InstanceJournal(), Attempts()
+    with entered(_context(work, briefing, cancellation)):
+        frame = _frame(work, briefing, runtime, journal=journal, cancellation=cancellation)
+        ended = await attempt(_call(work, briefing, frame, runtime=runtime, attempts=attempts), briefing, cancellation)
+    return Report(
+        slot=work.slot,
+        outcome=ended.outcome,
+        token=work.token,
+        delivery=work.delivery,
+        worker=runtime.worker,
+        invocation_id=briefing.invocation_id,
+        started_at=started_at,
+        duration_seconds=time.perf_counter() - clock,
+        attempts=max(attempts.count, 1),
+        partial=ended.partial,
+        error=ended.error,
+        code_version=runtime.code_version,
+        folds=journal.folds,
+    )
+
+
+async def attempt(call: Any, briefing: Briefing, cancellation: Cancellation) -> Ended:
+    """Await one instance within its time limit and turn whatever happens into a value."""
+    limit = briefing.time_limit_seconds
+    scope = asyncio.timeout(limit)
+    try:
+        async with scope:
+            return Ended(Outcome.SUCCEEDED, partial=await call)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if not cancellation.is_requested or task is None:
+            raise
+        task.uncancel()
+        return Ended(Outcome.CANCELLED)
+    except TimeoutError as error:
+        told = InstanceTimeLimitExceeded(limit) if limit is not None and scope.expired() else error
+        return Ended(Outcome.FAILED, error=error_record(told))
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - what the user raises ends no worker
+        return Ended(Outcome.FAILED, error=error_record(error))
+
+
+async def _call(work: Claimed, briefing: Briefing, frame: Frame, *, runtime: Runtime, attempts: Attempts) -> str:
+    """Run the subgraph behind the instance's middleware; its contribution as JSON text."""
+    graph = runtime.find(briefing.graph, briefing.fingerprint)
+    node = graph.fan_out_at(frame.namespace)
+
+    async def run_subgraph(state: "State") -> dict[str, Any]:
+        attempts.count += 1
+        end = await walk(node.subgraph, state, frame)
+        return {name: getattr(end, name) for name in node.contributed_fields}
+
+    chain = compose(node.instance_middleware, run_subgraph)
+    return _contribution(node, await chain(_first_state(node, work, briefing)), briefing)
+
+
+def _frame(
+    work: Claimed, briefing: Briefing, runtime: Runtime, *, journal: InstanceJournal, cancellation: Cancellation
+) -> Frame:
+    key = briefing.fan_out
+    run_nested = partial(run_instance, runtime=runtime, cancellation=cancellation)
+    return Frame(
+        run_id=briefing.run_id,
+        invocation_id=briefing.invocation_id,
+        correlation_id=briefing.correlation_id,
+        graph_name=briefing.graph,
+        fingerprint=briefing.fingerprint,
+        journal=journal,
+        fan_outs=runtime.fan_outs or InlineFanOuts(run_nested, work, briefing.max_result_bytes),
+        namespace=(*key.namespace, key.node),
+        lineage=key.enclosing(work.slot.index),
+    )
+
+
+def _first_state(node: "FanOutNode", work: Claimed, briefing: Briefing) -> "State":
+    codec = node.subgraph.codec
+    own, shared = codec.load_fields(work.item.decode()), codec.load_fields(briefing.inputs)
+    return first_state(node.subgraph.state_class, {**shared, **own})
+
+
+def _contribution(node: "FanOutNode", update: Any, briefing: Briefing) -> str:
+    # A middleware may return less than the subgraph gives: what it leaves out is an empty place at fan-in.
+    kept = {name: update[name] for name in node.contributed_fields if name in update}
+    text = node.subgraph.codec.dump_fields(kept)
+    if len(text) > briefing.max_result_bytes:
+        raise PayloadTooLarge("result", len(text), briefing.max_result_bytes)
+    return text
+
+
+def _context(work: Claimed, briefing: Briefing, cancellation: Cancellation) -> InstanceContext:
+    return InstanceContext(
+        run_id=briefing.run_id,
+        invocation_id=briefing.invocation_id,
+        correlation_id=briefing.correlation_id,
+        fan_out=briefing.fan_out,
+        index=work.slot.index,
+        item_key=work.key,
+        token=work.token,
+        delivery=work.delivery,
+        cancellation=cancellation,
+    )

@@ -1,0 +1,136 @@
+"""What a fan-out is to do: decided once from the state, before anything is dispatched."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Literal
+
+from orchestrator.checkpoint.row import FanOutRow
+from orchestrator.codec import Codec
+from orchestrator.errors import CheckpointRecordInvalid, NodeException, PayloadTooLarge
+from orchestrator.identity import FanOutKey
+from orchestrator.reducer import read_key
+
+if TYPE_CHECKING:
+    from orchestrator.graph.node import FanOutNode
+    from orchestrator.state import State
+
+Concurrency = int | None | Literal["auto"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The instances of one entry of a fan-out node.
+
+    `items` are the typed items; in count mode they are the indexes. `inputs` is what every instance gets, as JSON
+    text of the subgraph's codec.
+    """
+
+    node: "FanOutNode"
+    key: FanOutKey
+    items: Sequence[Any]
+    item_keys: tuple[str, ...] | None
+    inputs: str
+    concurrency: Concurrency
+
+    @property
+    def count(self) -> int:
+        return len(self.items)
+
+    @property
+    def codec(self) -> Codec:
+        return self.node.subgraph.codec
+
+    def item(self, index: int) -> str:
+        """The own part of instance `index` in its first state, as JSON text."""
+        return self.codec.dump_fields(_own_fields(self.node, self.items[index]))
+
+    def item_key(self, index: int) -> str | None:
+        return None if self.item_keys is None else self.item_keys[index]
+
+    def row(self, *, position: int, max_item_bytes: int) -> FanOutRow:
+        """What is kept of this entry, before anything is dispatched.
+
+        Raises:
+            PayloadTooLarge: an item is over the limit.
+        """
+        hashes = bytearray()
+        for index in range(self.count):
+            item = self.item(index).encode()
+            if len(item) > max_item_bytes:
+                raise PayloadTooLarge("item", len(item), max_item_bytes)
+            hashes += blake2b(item, digest_size=8).digest()
+        return FanOutRow(
+            key=self.key,
+            instance_count=self.count,
+            item_hashes=bytes(hashes),
+            item_keys=self.item_keys,
+            position=position,
+        )
+
+
+def make_plan(node: "FanOutNode", state: "State", key: FanOutKey) -> Plan:
+    """Decide what a fan-out is to do.
+
+    Raises:
+        NodeException: the count or the concurrency that the state gives cannot be; see `fan_out_category`.
+        StateValidationError, StateNotSerializable: an item or an input does not fit the subgraph's state.
+    """
+    items = _items(node, state)
+    return Plan(
+        node=node,
+        key=key,
+        items=items,
+        item_keys=_item_keys(node, items),
+        inputs=node.subgraph.codec.dump_fields(
+            {field: getattr(state, parent) for field, parent in (node.inputs or {}).items()}
+        ),
+        concurrency=_concurrency(node, state),
+    )
+
+
+def check_drift(plan: Plan, kept: FanOutRow) -> None:
+    """See that a resumed fan-out still has the items that it was entered with.
+
+    Raises:
+        CheckpointRecordInvalid: another number of items.
+    """
+    if kept.instance_count != plan.count:
+        raise CheckpointRecordInvalid(
+            f"fan-out {plan.key.path} was entered with {kept.instance_count} items and has {plan.count} now; "
+            "resume it with the items of the first run, or start a new run"
+        )
+
+
+def _items(node: "FanOutNode", state: "State") -> Sequence[Any]:
+    if node.items_field is not None:
+        items: Sequence[Any] = getattr(state, node.items_field)
+        return items
+    count = node.count(state) if callable(node.count) else node.count
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        reason = f"count came to {count!r}; return a whole number from 0"
+        raise NodeException(node.name, reason, recoverable_state=state, fan_out_category="fan_out_invalid_count")
+    return range(count)
+
+
+def _concurrency(node: "FanOutNode", state: "State") -> Concurrency:
+    limit = node.concurrency(state) if callable(node.concurrency) else node.concurrency
+    if limit is None or limit == "auto":
+        return limit
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        reason = f"concurrency came to {limit!r}; return a whole number from 1, or None for no bound"
+        raise NodeException(node.name, reason, recoverable_state=state, fan_out_category="fan_out_invalid_concurrency")
+    return limit
+
+
+def _item_keys(node: "FanOutNode", items: Sequence[Any]) -> tuple[str, ...] | None:
+    if node.key is None:
+        return None
+    return tuple(str(read_key(item, node.key)) for item in items)
+
+
+def _own_fields(node: "FanOutNode", item: Any) -> dict[str, Any]:
+    # A fan-out by count may leave the item field undeclared: its instances differ by index only.
+    if node.item_field is None or node.item_field not in node.subgraph.state_class.model_fields:
+        return {}
+    return {node.item_field: item}

@@ -1,0 +1,88 @@
+"""How lost deliveries, lost messages and declined instances come back into the window."""
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from orchestrator.checkpoint.protocol import Checkpointer
+from orchestrator.checkpoint.row import Loss, Ownership
+from orchestrator.errors import InstanceLost
+from orchestrator.execution.lane import Lane, Options
+from orchestrator.fan_out.progress import OpenFanOut
+from orchestrator.ledger.view import Declined, Lapse, Overdue
+from orchestrator.middleware.cause_chain import error_record
+from orchestrator.report import Outcome, Report
+
+log = logging.getLogger(__name__)
+
+DECLINE_SECONDS = (1.0, 2.0, 4.0)
+
+
+class Sweeper:
+    """Looks after what is outstanding, once a second."""
+
+    def __init__(self, lane: Lane, checkpointer: Checkpointer, ownership: Ownership, options: Options) -> None:
+        self._lane = lane
+        self._checkpointer = checkpointer
+        self._ownership = ownership
+        self._options = options
+
+    async def sweep(self, fan_out: OpenFanOut) -> list[Report]:
+        """Bring back what can run again; the reports of those that have lost their worker too often."""
+        if not fan_out.outstanding:
+            return []
+        run_id, epoch = self._ownership.run_id, self._ownership.epoch
+        found = await self._lane.ledger.sweep(run_id, epoch, tuple(fan_out.outstanding.values()))
+        given_up = await self._bury(fan_out, found.lapsed)
+        fan_out.bring_back(found.unknown)
+        await self._tell_again(fan_out, found.overdue)
+        self._defer(fan_out, found.declined)
+        return given_up
+
+    async def _bury(self, fan_out: OpenFanOut, lapsed: Sequence[Lapse]) -> list[Report]:
+        if not lapsed:
+            return []
+        losses = [Loss(one.slot, one.owner, one.delivery, one.alone) for one in lapsed]
+        charged = await self._checkpointer.record_losses(self._ownership, losses)
+        given_up = []
+        for loss in losses:
+            log.warning("delivery lost", extra={"index": loss.slot.index, "worker": loss.worker})
+            if charged.get(loss.slot, 0) >= self._options.max_deliveries:
+                given_up.append(self._lost(loss))
+            else:
+                fan_out.bring_back([loss.slot])
+        return given_up
+
+    async def _tell_again(self, fan_out: OpenFanOut, overdue: Sequence[Overdue]) -> None:
+        """A long queue is not a loss: word is passed again only where a later one was heard, or a place is free."""
+        if overdue:
+            briefing = fan_out.briefing
+            capacity = await self._lane.executor.capacity(briefing.graph, briefing.fingerprint)
+            fan_out.bring_back(one.slot for one in overdue if one.overtaken or capacity.free > 0)
+
+    def _defer(self, fan_out: OpenFanOut, declined: Sequence[Declined]) -> None:
+        waiting = {slot.index for _, slot in fan_out.deferred}
+        for one in declined:
+            if one.slot.index in waiting:
+                continue
+            times = fan_out.declines.get(one.slot.index, 0)
+            fan_out.declines[one.slot.index] = times + 1
+            pause = DECLINE_SECONDS[min(times, len(DECLINE_SECONDS) - 1)]
+            fan_out.deferred.append((time.monotonic() + pause, one.slot))
+            log.warning(
+                "instance declined", extra={"index": one.slot.index, "worker": one.worker, "reason": one.reason}
+            )
+
+    def _lost(self, loss: Loss) -> Report:
+        return Report(
+            slot=loss.slot,
+            outcome=Outcome.LOST,
+            token="",
+            delivery=loss.delivery,
+            worker=loss.worker,
+            invocation_id=self._ownership.invocation_id,
+            started_at=datetime.now(UTC),
+            duration_seconds=0.0,
+            error=error_record(InstanceLost(loss.delivery, loss.worker)),
+        )

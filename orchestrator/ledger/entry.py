@@ -1,0 +1,144 @@
+"""What a ledger in memory keeps, slot by slot. Whoever reads or writes it holds the ledger's lock."""
+
+import asyncio
+import contextlib
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from orchestrator.bitmap import Bitmap
+from orchestrator.identity import Slot
+from orchestrator.ledger.owner import worker_of
+from orchestrator.ledger.view import LiveInstance, LiveState, QueuedItem
+from orchestrator.report import Report
+
+
+class Stage(StrEnum):
+    """Where a slot that is not closed stands."""
+
+    FREE = "free"
+    QUEUED = "queued"
+    RUNNING = "running"
+    REPORTED = "reported"
+
+
+@dataclass(slots=True)
+class Entry:
+    """A slot that is not closed.
+
+    `until` is the claim deadline of a queued one and the end of the lease of a running one; `order` is its place in
+    the queue. `is_accompanied` says that others were lost, or may be lost, with the same owner.
+    """
+
+    generation: int
+    stage: Stage = Stage.FREE
+    delivery: int = 0
+    token: str = ""
+    owner: str = ""
+    until: float = 0.0
+    order: int = 0
+    queued: QueuedItem | None = None
+    report: Report | None = None
+    progress: tuple[bytes, ...] = ()
+    declined: tuple[str, str] | None = None
+    is_released: bool = False
+    is_accompanied: bool = False
+
+    def is_held_under(self, token: str) -> bool:
+        """Whether `token` was granted for this slot, and no later claim has replaced it."""
+        return self.token == token != "" and self.stage in (Stage.QUEUED, Stage.RUNNING)
+
+    def grant(self, token: str, owner: str, *, until: float) -> None:
+        self.stage, self.token, self.owner, self.until = Stage.RUNNING, token, owner, until
+        self.delivery += 1
+        self.declined, self.is_released, self.is_accompanied = None, False, False
+
+    def extend(self, until: float) -> None:
+        # What was released is for others to take, also while its old holder still works on it.
+        if not self.is_released:
+            self.stage, self.until = Stage.RUNNING, until
+
+    def release(self) -> None:
+        self.until, self.is_released = -math.inf, True
+
+
+@dataclass(slots=True)
+class FanOutEntries:
+    """One fan-out: what is closed, and the entries of what is not."""
+
+    closed: Bitmap
+    briefing: bytes
+    briefing_hash: str
+    entries: dict[int, Entry] = field(default_factory=dict)
+    closed_generations: dict[int, int] = field(default_factory=dict)
+    last_order: int = 0
+    last_claimed: int = 0
+    cancelled_in: int | None = None
+
+    def find(self, slot: Slot) -> Entry | None:
+        """The entry of this very generation of a slot."""
+        entry = self.entries.get(slot.index)
+        return entry if entry is not None and entry.generation == slot.generation else None
+
+    def is_closed(self, slot: Slot) -> bool:
+        return (
+            0 <= slot.index < self.closed.size
+            and slot.index in self.closed
+            and slot.generation <= self.closed_generations.get(slot.index, 0)
+        )
+
+    def is_over(self, slot: Slot) -> bool:
+        """Whether this generation is closed, or a later one has begun."""
+        entry = self.entries.get(slot.index)
+        return self.is_closed(slot) if entry is None else entry.generation > slot.generation
+
+    def close(self, slot: Slot) -> None:
+        self.entries.pop(slot.index, None)
+        self.closed.add(slot.index)
+        if slot.generation:
+            self.closed_generations[slot.index] = slot.generation
+
+    def take_over(self, before: "FanOutEntries") -> None:
+        """Keep what `before` knew of slots that are not closed here, and the order of its queue."""
+        self.entries = {index: entry for index, entry in before.entries.items() if index not in self.closed}
+        self.closed_generations = before.closed_generations
+        self.last_order, self.last_claimed = before.last_order, before.last_claimed
+        self.cancelled_in = before.cancelled_in
+
+    def live(self, fan_out: str) -> list[LiveInstance]:
+        alive = [(index, entry) for index, entry in self.entries.items() if entry.stage is not Stage.FREE]
+        alive.sort(key=lambda pair: pair[0])
+        return [_live(Slot(fan_out, index, entry.generation), entry) for index, entry in alive]
+
+
+def _live(slot: Slot, entry: Entry) -> LiveInstance:
+    worker = None if entry.stage is Stage.QUEUED else worker_of(entry.owner)
+    key = entry.queued.key if entry.queued else None
+    return LiveInstance(slot, LiveState(entry.stage.value), entry.delivery, worker, key)
+
+
+@dataclass(slots=True)
+class RunEntries:
+    """One run. A cancel flag is in force in the epoch that set it: a later owner decides anew."""
+
+    epoch: int
+    fan_outs: dict[str, FanOutEntries] = field(default_factory=dict)
+    reported: dict[tuple[str, int], Report] = field(default_factory=dict)
+    cancelled_in: int | None = None
+    waiting: set[asyncio.Future[None]] = field(default_factory=set)
+
+    def is_cancelled(self, fan_out: FanOutEntries) -> bool:
+        return self.epoch in (self.cancelled_in, fan_out.cancelled_in)
+
+    def wake(self) -> None:
+        """Wake whoever waits for reports, from any thread."""
+        while self.waiting:
+            future = self.waiting.pop()
+            # The loop of one who does not wait any more may be closed.
+            with contextlib.suppress(RuntimeError):
+                future.get_loop().call_soon_threadsafe(_resolve, future)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,81 @@
+"""Which process is meant, and whose leases are freed."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+from workers.children import Children
+from workers.process import is_alive, this_owner
+
+
+class Ledger:
+    """Remembers what was released."""
+
+    def __init__(self, *owners):
+        self.known = [str(owner) for owner in owners]
+        self.released = []
+
+    def owners(self, place):
+        return [owner for owner in self.known if owner.startswith(f"{place}:")]
+
+    def release(self, owner):
+        self.released.append(owner)
+        return 1
+
+
+def a_ledger(*owners) -> Any:
+    return Ledger(*owners)
+
+
+def a_child(code):
+    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+
+
+def owner_of(pid):
+    return replace(this_owner("w@h"), pid=pid)
+
+
+def test_this_process_lives_and_its_text_is_read_back():
+    owner = this_owner("w@h")
+    assert is_alive(owner)
+    assert owner.pid == os.getpid()
+    assert type(owner).parse(str(owner)) == owner
+
+
+def test_another_process_of_the_same_pid_is_not_the_one_meant():
+    owner = this_owner("w@h")
+    assert not is_alive(replace(owner, started_ms=owner.started_ms - 60_000))
+
+
+def test_a_process_that_ended_is_dead_before_anybody_has_waited_for_it():
+    with a_child("") as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert not is_alive(owner_of(child.pid))
+        child.wait()
+        assert not is_alive(owner_of(child.pid))
+
+
+def test_only_the_dead_are_released():
+    dead = replace(this_owner("w@h"), started_ms=1)
+    ledger = a_ledger(this_owner("w@h"), dead)
+    Children("w@h", ledger, ledger).look()
+    assert ledger.released == [str(dead)]
+
+
+def test_owners_of_another_place_are_left_alone():
+    elsewhere = replace(this_owner("w@h"), host="elsewhere", started_ms=1)
+    ledger = a_ledger(elsewhere)
+    Children("w@h", ledger, ledger).look()
+    assert ledger.released == []
+
+
+def test_a_worker_that_ends_releases_its_own_and_nobody_elses():
+    own = this_owner("w@h")
+    parent = replace(own, pid=os.getppid())
+    ledger = a_ledger(own, parent)
+    if not is_alive(parent):
+        ledger.known.remove(str(parent))
+    Children("w@h", ledger, ledger).finish()
+    assert ledger.released == [str(own)]

@@ -1,0 +1,238 @@
+"""The loop between ledger and record, while services go away and come back, and messages and workers are lost."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from orchestrator.checkpoint.memory import MemoryStore
+from orchestrator.checkpoint.verify import verify
+from orchestrator.errors import BrokerUnavailable, CheckpointUnavailable, Fenced, LedgerUnavailable
+from orchestrator.execution.executor import Capacity, Hint
+from orchestrator.execution.lane import Lane, Options
+from orchestrator.execution.local import LocalExecutor
+from orchestrator.execution.orchestrator import Orchestrator
+from orchestrator.fan_out import recorder, sweeping
+from orchestrator.fan_out.instance import Runtime
+from orchestrator.identity import Slot
+from orchestrator.ledger.memory import MemoryLedger
+from tests.unit.graph_of_numbers import Numbers, numbers_graph
+
+GRAPH = numbers_graph(concurrency=4)
+ITEMS = list(range(12))
+SQUARES = [number**2 for number in ITEMS]
+
+
+class Unsteady:
+    """Stands before a service and fails chosen methods a number of times, before or after they have acted."""
+
+    def __init__(self, service: Any, error: Callable[[], Exception], *, after: bool = False, **times: int) -> None:
+        self._service = service
+        self._error = error
+        self._after = after
+        self.left = times
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._service, name)
+        if name not in self.left:
+            return method
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            if self.left[name] <= 0:
+                return await method(*args, **kwargs)
+            self.left[name] -= 1
+            if self._after:
+                await method(*args, **kwargs)
+            raise self._error()
+
+        return call
+
+
+class Replaceable:
+    """A ledger that can be replaced by an empty one, as FLUSHALL does."""
+
+    def __init__(self) -> None:
+        self.current = MemoryLedger()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.current, name)
+
+
+class LosingExecutor(LocalExecutor):
+    """Loses what `loses` says, as a broker or a worker would; `slots` are those it admits to have."""
+
+    def __init__(self, *args: Any, loses: Callable[[Hint], bool], kills: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._loses = loses
+        self._kills = kills
+        self._ledger_of_victims = args[0]
+
+    async def dispatch(self, hints: Sequence[Hint]) -> None:
+        kept = []
+        for hint in hints:
+            if not self._loses(hint):
+                kept.append(hint)
+            elif self._kills:
+                slot = Slot(hint.fan_out, hint.index, hint.generation)
+                owner = f"victim-{hint.index}"
+                self._ledger_of_victims.claim(
+                    hint.run_id, [slot], owner=owner, token=secrets.token_hex(16), ttl_seconds=60
+                )
+                self._ledger_of_victims.release(owner)
+        await super().dispatch(kept)
+
+
+def lane(ledger: Any = None, executor: Any = None) -> Lane:
+    ledger = ledger or MemoryLedger()
+    return Lane(ledger=ledger, executor=executor or LocalExecutor(ledger, runtime()))
+
+
+def runtime() -> Runtime:
+    return Runtime(worker="here", find=lambda _name, _fingerprint: GRAPH)
+
+
+async def run(store: Any, where: Lane, **options: Any) -> tuple[Any, Any]:
+    """Run the squares; the last state and the proof."""
+    orchestrator = Orchestrator(store, lane=where, options=Options(owner="me", **options))
+    await orchestrator.submit(GRAPH, Numbers(numbers=ITEMS), run_id="r")
+    async with asyncio.timeout(20):
+        after = await (await orchestrator.start("r", GRAPH)).result()
+    return after, await verify(store, "r")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweep and try again soon: what is tested is that it is done, not when."""
+    monkeypatch.setattr(recorder, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(recorder, "RETRY_SECONDS", (0.001,))
+    monkeypatch.setattr(sweeping, "DECLINE_SECONDS", (0.001,))
+
+
+class TestServicesThatGoAway:
+    @pytest.mark.parametrize("after", [False, True], ids=["before it acts", "after it has acted"])
+    @pytest.mark.parametrize("method", ["record", "save_step", "open_fan_out", "steps", "renew", "finish"])
+    async def test_a_store_that_fails_is_asked_again(self, method, after):
+        store = Unsteady(MemoryStore(), lambda: CheckpointUnavailable("away"), after=after, **{method: 2})
+        state, proof = await run(store, lane(), renew_every=timedelta(seconds=0.005))
+        assert (state.squares, proof.ok) == (SQUARES, True)
+        assert store.left[method] == 0 or method == "renew"
+
+    @pytest.mark.parametrize("after", [False, True], ids=["before it acts", "after it has acted"])
+    @pytest.mark.parametrize("method", ["open", "queue", "reports", "close", "sweep", "forget"])
+    async def test_a_ledger_that_fails_is_asked_again(self, method, after):
+        ledger = MemoryLedger()
+        unsteady = Unsteady(ledger, lambda: LedgerUnavailable("away"), after=after, **{method: 2})
+        where = lane(unsteady, LocalExecutor(ledger, runtime()))
+        state, proof = await run(MemoryStore(), where, instance_lease=timedelta(seconds=0.001))
+        assert (state.squares, proof.ok) == (SQUARES, True)
+        assert unsteady.left[method] == 0 or method in ("sweep", "forget")
+
+    async def test_a_broker_that_fails_is_told_again(self):
+        ledger = MemoryLedger()
+        executor = Unsteady(LocalExecutor(ledger, runtime()), lambda: BrokerUnavailable("away"), dispatch=3)
+        state, proof = await run(MemoryStore(), lane(ledger, executor))
+        assert (state.squares, proof.ok, executor.left["dispatch"]) == (SQUARES, True, 0)
+
+    async def test_a_store_that_belongs_to_another_ends_the_drive(self):
+        store = Unsteady(MemoryStore(), lambda: Fenced("r", 1), record=1)
+        with pytest.raises(Fenced):
+            await run(store, lane())
+
+    async def test_a_ledger_that_was_emptied_is_filled_from_the_record(self):
+        ledger = Replaceable()
+
+        class Emptying(LocalExecutor):
+            emptied = 0
+
+            async def dispatch(self, hints: Sequence[Hint]) -> None:
+                if self.emptied < 2:
+                    self.emptied += 1
+                    ledger.current = MemoryLedger()
+                await super().dispatch(hints)
+
+        state, proof = await run(MemoryStore(), lane(ledger, Emptying(ledger, runtime())))
+        assert (state.squares, proof.ok) == (SQUARES, True)
+
+
+class TestWhatIsLost:
+    async def test_a_message_that_one_queued_later_has_overtaken_is_sent_again(self):
+        lost: set[int] = set()
+
+        def loses(hint: Hint) -> bool:
+            is_first = hint.index in (1, 4) and hint.index not in lost
+            lost.add(hint.index)
+            return is_first
+
+        ledger = MemoryLedger()
+        where = lane(ledger, LosingExecutor(ledger, runtime(), loses=loses))
+        state, proof = await run(MemoryStore(), where, claim_deadline=timedelta(seconds=0.01))
+        assert (state.squares, proof.ok, proof.fan_outs[0].executions) == (SQUARES, True, len(ITEMS))
+
+    async def test_a_long_queue_is_not_taken_for_a_loss(self):
+        told: list[int] = []
+
+        class Busy(LocalExecutor):
+            async def dispatch(self, hints: Sequence[Hint]) -> None:
+                told.extend(hint.index for hint in hints)
+                await super().dispatch(hints)
+
+            async def capacity(self, graph: str, fingerprint: str) -> Capacity:
+                return Capacity(slots=1, free=0)
+
+            def _start(self, run_id: str, slots: Sequence[Slot]) -> None:
+                asyncio.get_running_loop().call_later(0.1, super()._start, run_id, slots)
+
+        ledger = MemoryLedger()
+        where = lane(ledger, Busy(ledger, runtime()))
+        await run(MemoryStore(), where, claim_deadline=timedelta(seconds=0.001))
+        assert sorted(told) == ITEMS
+
+    async def test_an_instance_whose_worker_died_runs_again_and_the_loss_is_kept(self):
+        killed: set[int] = set()
+
+        def kills(hint: Hint) -> bool:
+            is_first = hint.index in (0, 7) and hint.index not in killed
+            killed.add(hint.index)
+            return is_first
+
+        ledger, store = MemoryLedger(), MemoryStore()
+        where = lane(ledger, LosingExecutor(ledger, runtime(), loses=kills, kills=True))
+        state, proof = await run(store, where)
+        assert (state.squares, proof.ok) == (SQUARES, True)
+        losses = await store.losses("r", proof.fan_outs[0].row.id)
+        assert sorted((loss.slot.index, loss.worker) for loss in losses) == [(0, "victim-0"), (7, "victim-7")]
+
+    async def test_an_instance_that_kills_every_worker_is_given_up(self):
+        graph = numbers_graph(concurrency=4, error_policy="collect", errors_field="errors")
+        ledger, store = MemoryLedger(), MemoryStore()
+        runs = Runtime(worker="here", find=lambda _name, _fingerprint: graph)
+        executor = LosingExecutor(ledger, runs, loses=lambda hint: hint.index == 5, kills=True)
+        options = Options(owner="me", max_deliveries=3)
+        orchestrator = Orchestrator(store, lane=lane(ledger, executor), options=options)
+        await orchestrator.submit(graph, Numbers(numbers=ITEMS), run_id="r")
+        async with asyncio.timeout(20):
+            after = await (await orchestrator.start("r", graph)).result()
+        assert after.squares == [square for square in SQUARES if square != 25]
+        assert [(error["fan_out_index"], error["category"]) for error in after.errors] == [("5", "instance_lost")]
+        assert len(await store.losses("r", (await store.fan_outs("r"))[0].id)) == 3
+
+    async def test_a_declined_instance_is_sent_again_after_a_while(self):
+        ledger, declined = MemoryLedger(), set[int]()
+
+        class Declining(LocalExecutor):
+            async def dispatch(self, hints: Sequence[Hint]) -> None:
+                kept = []
+                for hint in hints:
+                    if hint.index in declined or hint.index % 5:
+                        kept.append(hint)
+                        continue
+                    declined.add(hint.index)
+                    slot = Slot(hint.fan_out, hint.index, hint.generation)
+                    ledger.decline(hint.run_id, [slot], worker="old", reason="no such graph")
+                await super().dispatch(kept)
+
+        state, proof = await run(MemoryStore(), lane(ledger, Declining(ledger, runtime())))
+        assert (state.squares, proof.ok, declined) == (SQUARES, True, {0, 5, 10})
