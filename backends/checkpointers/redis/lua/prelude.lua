@@ -1,0 +1,40 @@
+-- Stands before every verb's script. KEYS[1] is the prefix of the run's keys, KEYS[2] that of the indexes (keys.py
+-- says which there are); ARGV[1] is the epoch of the owner who writes.
+local run, index = KEYS[1], KEYS[2]
+
+-- As text: a Lua number would be shortened to 14 digits where it is kept.
+local function now(more)
+  local time = redis.call('TIME')
+  return string.format('%.0f', time[1] * 1000000 + time[2] + (more or 0))
+end
+
+local function is_driven()
+  local status, lease_until = unpack(redis.call('HMGET', run .. 'run', 'status', 'lease_until'))
+  return status == 'running' and tonumber(lease_until or '0') > tonumber(now())
+end
+
+local function is_fenced()
+  return redis.call('HGET', run .. 'run', 'epoch') ~= ARGV[1]
+end
+
+local function set_or_drop(field, value)
+  if value == '' then
+    redis.call('HDEL', run .. 'run', field)
+  else
+    redis.call('HSET', run .. 'run', field, value)
+  end
+end
+
+local function begin_invocation(invocation)
+  if redis.call('HSETNX', run .. 'invocations', invocation, now()) == 1 then
+    redis.call('HSET', index .. 'invocations', invocation, redis.call('HGET', run .. 'run', 'run_id'))
+  end
+end
+
+local function set_folds(folds)
+  for _, fold in ipairs(cjson.decode(folds)) do
+    if redis.call('HEXISTS', run .. 'fan_outs', fold[1]) == 1 then
+      redis.call('HSET', run .. 'fan_outs', fold[1] .. ':fold', fold[2] .. ' ' .. fold[3])
+    end
+  end
+end

@@ -1,0 +1,114 @@
+"""The runs in Redis: whose each is, and where it stands."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+
+from redis.asyncio.client import Pipeline
+
+from backends.checkpointers.redis.row import error_text, microseconds, run_of, step_text, to_time
+from backends.checkpointers.redis.space import RedisSpace
+from orchestrator.checkpoint.row import NewRun, Ownership, Renewal, Run, RunFilter, RunStatus, Step
+from orchestrator.errors import CheckpointNotFound, RunAmbiguous, RunExists, RunIsDriven
+from orchestrator.report import ErrorRecord
+
+_ENDED = (RunStatus.SUCCEEDED, RunStatus.CANCELLED, RunStatus.FAILED)
+_PAGE_RUNS = 100
+
+
+class RedisRuns(RedisSpace):
+    """What a `RunStore` does."""
+
+    async def create(self, run: NewRun) -> Run:
+        first = Step(
+            position=0,
+            namespace=(),
+            node="",
+            state=run.state,
+            invocation_id=run.run_id,
+            schema_version=run.schema_version,
+        )
+        told = {"graph": run.graph, "fingerprint": run.fingerprint, "correlation_id": run.correlation_id}
+        more = {} if run.code_version is None else {"code_version": run.code_version}
+        fields = {**told, "schema_version": run.schema_version, **more}
+        flat = [part for field in fields.items() for part in field]
+        if not await self._script("create", run.run_id, 0, run.run_id, run.run_id, "", step_text(first), *flat):
+            raise RunExists(run.run_id)
+        return await self._get(run.run_id)
+
+    async def acquire(
+        self, run_id: str, owner: str, *, invocation_id: str, lease: timedelta, instead_of: str | None = None
+    ) -> Ownership:
+        answer = await self._script("acquire", run_id, 0, owner, invocation_id, microseconds(lease), instead_of or "")
+        if answer[0] == b"missing":
+            raise CheckpointNotFound(run_id)
+        if answer[0] == b"driven":
+            raise RunIsDriven(run_id, answer[1].decode())
+        return Ownership(run_id, invocation_id, answer[1])
+
+    async def renew(self, ownership: Ownership, *, lease: timedelta, health: str | None = None) -> Renewal:
+        is_cancel_requested = await self._owned("renew", ownership, microseconds(lease), health or "")
+        return Renewal(is_cancel_requested=bool(is_cancel_requested))
+
+    async def finish(self, ownership: Ownership, status: RunStatus, *, error: ErrorRecord | None = None) -> None:
+        has_ended = int(status in _ENDED)
+        await self._owned("finish", ownership, status.value, has_ended, error_text(error), ownership.invocation_id)
+
+    async def find(self, run_id: str) -> Run:
+        if not run_id.isprintable() or not run_id:
+            raise CheckpointNotFound(run_id)
+        found = await self._runs([run_id])
+        if found:
+            return found[0]
+        index = self._keys.index
+        of_invocation = await self._command("HGET", f"{index}invocations", run_id)
+        if of_invocation is not None:
+            return await self._get(of_invocation.decode())
+        prefix = f"[{run_id}".encode()
+        names = await self._command("ZRANGEBYLEX", f"{index}names", prefix, prefix + b"\xff")
+        matches = tuple(name.decode() for name in names)
+        if len(matches) > 1:
+            raise RunAmbiguous(run_id, matches)
+        return await self._get(matches[0] if matches else run_id)
+
+    async def list_runs(self, which: RunFilter) -> list[Run]:
+        wanted: list[Run] = []
+        async for run in self._newest_first():
+            if len(wanted) == which.limit:
+                break
+            is_status = not which.statuses or run.status in which.statuses
+            if is_status and (not which.graphs or run.graph in which.graphs):
+                wanted.append(run)
+        return wanted
+
+    async def request_cancel(self, run_id: str) -> Run:
+        await self._script("cancel", run_id, 0)
+        return await self._get(run_id)
+
+    async def delete(self, run_id: str) -> None:
+        await self._script("delete", run_id, 0)
+
+    async def _get(self, run_id: str) -> Run:
+        found = await self._runs([run_id])
+        if not found:
+            raise CheckpointNotFound(run_id)
+        return found[0]
+
+    async def _newest_first(self) -> AsyncIterator[Run]:
+        first, names = 0, [b""]
+        while names:
+            names = await self._command("ZREVRANGE", f"{self._keys.index}runs", first, first + _PAGE_RUNS - 1)
+            for run in await self._runs([name.decode() for name in names]):
+                yield run
+            first += _PAGE_RUNS
+
+    async def _runs(self, run_ids: Sequence[str]) -> list[Run]:
+        """Those of them that there are, at one time of the server."""
+
+        def fill(pipeline: Pipeline) -> None:
+            pipeline.time()
+            for run_id in run_ids:
+                pipeline.hgetall(f"{self._keys.run(run_id)}run")
+
+        (seconds, microseconds_more), *found = await self._together(fill)
+        now = to_time(seconds * 1_000_000 + microseconds_more)
+        return [run_of(fields, now) for fields in found if fields]

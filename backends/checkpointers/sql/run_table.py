@@ -1,0 +1,221 @@
+"""The runs in SQL: whose each is, and where it stands. Each method is one transaction's work."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Label,
+    Select,
+    and_,
+    case,
+    delete,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
+
+from backends.checkpointers.sql.clock import Now, microseconds
+from backends.checkpointers.sql.fence import owned
+from backends.checkpointers.sql.insertion import insertion
+from backends.checkpointers.sql.row import error_text, run_of, step_columns
+from backends.checkpointers.sql.schema import Schema
+from orchestrator.checkpoint.row import NewRun, Ownership, Renewal, Run, RunFilter, RunStatus, Step
+from orchestrator.errors import CheckpointNotFound, RunAmbiguous, RunExists, RunIsDriven
+from orchestrator.report import ErrorRecord
+
+_ENDED = (RunStatus.SUCCEEDED, RunStatus.CANCELLED, RunStatus.FAILED)
+_OVER = tuple(status for status in RunStatus if status.is_over)
+
+
+class RunTable:
+    """What a `RunStore` does, on a connection whose transaction somebody else ends."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._runs = schema.runs
+
+    def create(self, connection: Connection, run: NewRun) -> Run:
+        columns = {
+            "run_id": run.run_id,
+            "graph": run.graph,
+            "fingerprint": run.fingerprint,
+            "correlation_id": run.correlation_id,
+            "invocation_id": run.run_id,
+            "schema_version": run.schema_version,
+            "code_version": run.code_version,
+        }
+        number, now = self.insert(connection, columns)
+        first = Step(
+            position=0,
+            namespace=(),
+            node="",
+            state=run.state,
+            invocation_id=run.run_id,
+            schema_version=run.schema_version,
+        )
+        connection.execute(insert(self._schema.steps).values(run=number, saved_at=now, **step_columns(first)))
+        return self.get(connection, run.run_id)
+
+    def insert(self, connection: Connection, columns: Mapping[str, Any]) -> tuple[int, int]:
+        """A submitted run with an empty history; the answer is its number and the time.
+
+        Raises:
+            RunExists: a run of that id is kept.
+        """
+        columns = {"created_at": Now(), **columns}
+        statement = insertion(connection, self._runs).on_conflict_do_nothing()
+        values = {"status": RunStatus.SUBMITTED.value, "epoch": 0, "is_cancel_requested": False, **columns}
+        returned = statement.values(values).returning(self._runs.c.id, self._runs.c.created_at)
+        row = connection.execute(returned).one_or_none()
+        if row is None:
+            raise RunExists(columns["run_id"])
+        self.begin_invocation(connection, row.id, columns["invocation_id"])
+        return row.id, row.created_at
+
+    def begin_invocation(self, connection: Connection, run: int, invocation_id: str) -> None:
+        """Note that an invocation of the run has begun, so that the run is found by its id."""
+        statement = insertion(connection, self._schema.invocations).on_conflict_do_nothing()
+        connection.execute(statement.values(run=run, invocation_id=invocation_id, started_at=Now()))
+
+    def acquire(
+        self, connection: Connection, ownership: Ownership, *, owner: str, lease: timedelta, instead_of: str | None
+    ) -> Ownership:
+        """Become the owner; the epoch of the given ownership is not looked at."""
+        runs = self._runs
+        is_ours_already = and_(runs.c.owner == owner, runs.c.invocation_id == ownership.invocation_id)
+        is_of_the_dead = false() if instead_of is None else runs.c.owner == instead_of
+        may_take = or_(~self._is_driven(), is_of_the_dead, is_ours_already)
+        statement = (
+            update(runs)
+            .where(runs.c.run_id == ownership.run_id, may_take)
+            .values(
+                status=RunStatus.RUNNING.value,
+                epoch=runs.c.epoch + 1,
+                owner=owner,
+                lease_until=Now() + microseconds(lease),
+                invocation_id=ownership.invocation_id,
+                is_cancel_requested=case((runs.c.status.in_(_ENDED), false()), else_=runs.c.is_cancel_requested),
+                ended_at=None,
+                error=None,
+                health=None,
+            )
+            .returning(runs.c.id, runs.c.epoch)
+        )
+        row = connection.execute(statement).one_or_none()
+        if row is None:
+            raise RunIsDriven(ownership.run_id, self.get(connection, ownership.run_id).owner or "another process")
+        self.begin_invocation(connection, row.id, ownership.invocation_id)
+        return Ownership(ownership.run_id, ownership.invocation_id, row.epoch)
+
+    def renew(self, connection: Connection, ownership: Ownership, *, lease: timedelta, health: str | None) -> Renewal:
+        runs = self._runs
+        statement = (
+            update(runs)
+            .where(self._is_mine(ownership), runs.c.status == RunStatus.RUNNING)
+            .values(lease_until=Now() + microseconds(lease), health=health)
+            .returning(runs.c.is_cancel_requested)
+        )
+        row = connection.execute(statement).one_or_none()
+        if row is None:
+            # Given up already: there is no lease to extend, and no other owner either.
+            run = owned(connection, self._schema, ownership).run
+            row = connection.execute(select(runs.c.is_cancel_requested).where(runs.c.id == run)).one()
+        return Renewal(is_cancel_requested=row.is_cancel_requested)
+
+    def finish(
+        self, connection: Connection, ownership: Ownership, *, status: RunStatus, error: ErrorRecord | None
+    ) -> None:
+        run = owned(connection, self._schema, ownership)
+        runs, invocations = self._runs, self._schema.invocations
+        ending = {"status": status.value, "error": error_text(error)}
+        given_up = connection.execute(
+            update(runs)
+            .where(runs.c.id == run.run, runs.c.status == RunStatus.RUNNING)
+            .values(**ending, ended_at=run.now if status in _ENDED else None, lease_until=run.now, health=None)
+            .returning(runs.c.id)
+        ).one_or_none()
+        if given_up is not None:
+            is_this = and_(invocations.c.run == run.run, invocations.c.invocation_id == ownership.invocation_id)
+            connection.execute(update(invocations).where(is_this).values(**ending, ended_at=run.now))
+
+    def get(self, connection: Connection, run_id: str) -> Run:
+        """The run of exactly this id.
+
+        Raises:
+            CheckpointNotFound: no such run.
+        """
+        row = connection.execute(self._select().where(self._runs.c.run_id == run_id)).one_or_none()
+        if row is None:
+            raise CheckpointNotFound(run_id)
+        return run_of(row, is_live=bool(row.is_live))
+
+    def number(self, connection: Connection, run_id: str) -> int | None:
+        """What stands for the run in the other tables; None where there is none."""
+        return connection.execute(select(self._runs.c.id).where(self._runs.c.run_id == run_id)).scalar_one_or_none()
+
+    def find(self, connection: Connection, run_id: str) -> Run:
+        # No id holds a NUL or half a character, and PostgreSQL would not even take the question.
+        if not run_id or "\0" in run_id or not run_id.isprintable():
+            raise CheckpointNotFound(run_id)
+        if self.number(connection, run_id) is not None:
+            return self.get(connection, run_id)
+        by_invocation = self._run_ids_of_invocation(connection, run_id)
+        if by_invocation:
+            return self.get(connection, by_invocation[0])
+        prefix = func.substr(self._runs.c.run_id, 1, len(run_id)) == run_id
+        matches = connection.scalars(select(self._runs.c.run_id).where(prefix).order_by(self._runs.c.run_id)).all()
+        if len(matches) > 1:
+            raise RunAmbiguous(run_id, tuple(matches))
+        return self.get(connection, matches[0] if matches else run_id)
+
+    def list_runs(self, connection: Connection, which: RunFilter) -> list[Run]:
+        runs = self._runs
+        statement = self._select().order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(which.limit)
+        if which.statuses:
+            orphaned = and_(runs.c.status == RunStatus.RUNNING, ~self._is_driven())
+            seen = case((orphaned, RunStatus.ORPHANED.value), else_=runs.c.status)
+            statement = statement.where(seen.in_([status.value for status in which.statuses]))
+        if which.graphs:
+            statement = statement.where(runs.c.graph.in_(which.graphs))
+        return [run_of(row, is_live=bool(row.is_live)) for row in connection.execute(statement)]
+
+    def request_cancel(self, connection: Connection, run_id: str) -> Run:
+        runs = self._runs
+        is_open = and_(runs.c.run_id == run_id, runs.c.status.not_in(_OVER))
+        connection.execute(update(runs).where(is_open).values(is_cancel_requested=true()))
+        # The epoch rises where an owner may only be late, so that it cannot go on with a run that is over.
+        epoch = case((runs.c.status == RunStatus.RUNNING, runs.c.epoch + 1), else_=runs.c.epoch)
+        ending = {"status": RunStatus.CANCELLED.value, "epoch": epoch, "error": None, "health": None}
+        connection.execute(update(runs).where(is_open, ~self._is_driven()).values(**ending, ended_at=Now()))
+        return self.get(connection, run_id)
+
+    def delete(self, connection: Connection, run_id: str) -> None:
+        statement = delete(self._runs).where(self._runs.c.run_id == run_id).returning(self._runs.c.id)
+        number = connection.execute(statement).scalar_one_or_none()
+        if number is not None:
+            for table in self._schema.parts:
+                connection.execute(delete(table).where(table.c.run == number))
+
+    def _run_ids_of_invocation(self, connection: Connection, invocation_id: str) -> list[str]:
+        runs, invocations = self._runs, self._schema.invocations
+        statement = select(runs.c.run_id).join(invocations, invocations.c.run == runs.c.id)
+        statement = statement.where(invocations.c.invocation_id == invocation_id).order_by(runs.c.id.desc())
+        return list(connection.scalars(statement))
+
+    def _is_mine(self, ownership: Ownership) -> ColumnElement[bool]:
+        return and_(self._runs.c.run_id == ownership.run_id, self._runs.c.epoch == ownership.epoch)
+
+    def _is_driven(self) -> ColumnElement[bool]:
+        is_live = func.coalesce(self._runs.c.lease_until, 0) > Now()
+        return and_(self._runs.c.status == RunStatus.RUNNING, is_live)
+
+    def _select(self) -> Select[Any]:
+        is_live: Label[bool] = self._is_driven().label("is_live")
+        return select(self._runs, is_live)

@@ -1,0 +1,80 @@
+"""How the ledger connects to Redis, and what its failures mean."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import (
+    ClusterDownError,
+    ConnectionError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TimeoutError,
+)
+from redis.retry import Retry
+
+from orchestrator.errors import Fenced, LedgerLost, LedgerUnavailable
+
+_RETRIES = 5
+
+
+def sync_client(url: str, *, name: str) -> redis.Redis:
+    """A client for threads. It connects when it is first used."""
+    return redis.Redis.from_url(url, retry=Retry(_backoff(), _RETRIES), **_settings(url, name))
+
+
+def async_client(url: str, *, name: str) -> redis.asyncio.Redis:
+    """A client for the running loop. It connects when it is first used."""
+    return redis.asyncio.Redis.from_url(url, retry=AsyncRetry(_backoff(), _RETRIES), **_settings(url, name))
+
+
+def without_password(url: str) -> str:
+    """The URL as people may read it."""
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{place}{parts.path}"
+
+
+def failure(error: redis.RedisError, url: str, *, run_id: str = "", epoch: int = 0) -> Exception:
+    """What an error of the client means here; itself where it shows a mistake of ours."""
+    text = str(error)
+    if isinstance(error, ResponseError):
+        if "FENCED" in text:
+            return Fenced(run_id, epoch)
+        if "LEDGERLOST" in text:
+            return LedgerLost(run_id)
+    advice = _advice(error, text)
+    return LedgerUnavailable(f"Redis at {without_password(url)}: {text}; {advice}") if advice else error
+
+
+def _advice(error: redis.RedisError, text: str) -> str | None:
+    """What to do about it; None where the operator can do nothing."""
+    for kinds, words, advice in _ADVICE:
+        if isinstance(error, kinds) or any(word in text for word in words):
+            return advice
+    return None
+
+
+_ADVICE: tuple[tuple[tuple[type[Exception], ...], tuple[str, ...], str], ...] = (
+    ((OutOfMemoryError,), ("OOM",), "raise its maxmemory or let the run drain"),
+    ((), ("MISCONF",), "it cannot write its disk: free space, or look at its log"),
+    ((ReadOnlyError,), ("READONLY",), "it is a replica: point ROLLFORWARD_REDIS_URL at the primary"),
+    ((NoPermissionError,), ("NOPERM",), "give this user the commands and keys that docs/security.md lists"),
+    ((ClusterDownError,), ("BUSY ", "TRYAGAIN", "NOREPLICAS"), "it is busy or failing over; wait, or look at its log"),
+    ((ConnectionError, TimeoutError), (), "start it, or check ROLLFORWARD_REDIS_URL"),
+)
+
+
+def _backoff() -> ExponentialWithJitterBackoff:
+    return ExponentialWithJitterBackoff(base=0.05, cap=1)
+
+
+def _settings(url: str, name: str) -> dict[str, Any]:
+    settings = {"socket_timeout": 10, "socket_connect_timeout": 5, "health_check_interval": 30, "client_name": name}
+    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
+    return {**settings, **keepalive, "protocol": 2}

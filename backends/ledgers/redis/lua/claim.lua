@@ -1,0 +1,53 @@
+-- ARGV: time, ttl seconds, token, owner, then fan-out, index, generation of each slot.
+-- Answers {verdict} or {'ok', delivery, briefing hash, item, progress...} for each.
+local ttl, token, owner = tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local now = clock()
+
+local function is_forgotten()
+  return redis.call('EXISTS', run .. 'tombstone') == 1
+end
+
+local function verdict_of(fan_out, index, generation, entry)
+  if not entry or entry.generation ~= generation or entry.stage == 'free' then
+    return is_over(fan_out, index, generation) and 'done' or 'unknown'
+  end
+  if entry.stage == 'reported' then return 'done' end
+  local is_running = entry.stage == 'running'
+  if is_running and entry.token == token then return 'ok' end
+  if is_cancelled(fan_out) then return 'cancelled' end
+  return is_running and entry.ends > now and 'busy' or 'ok'
+end
+
+local function grant(fan_out, index, entry)
+  if entry.stage == 'running' and entry.token == token then return end
+  local head = run .. fan_out .. ':head'
+  if entry.order > tonumber(redis.call('HGET', head, 'last_claimed')) then
+    redis.call('HSET', head, 'last_claimed', entry.order)
+  end
+  entry.stage, entry.token, entry.owner, entry.ends = 'running', token, owner, now + ttl
+  entry.delivery = entry.delivery + 1
+  entry.declined_by, entry.reason, entry.is_released, entry.is_accompanied = nil, nil, nil, nil
+  save(fan_out, index, entry)
+  redis.call('XADD', run .. 'started', 'MAXLEN', '~', 1000, '*',
+    'slot', fan_out .. ':' .. index, 'delivery', entry.delivery, 'owner', owner)
+end
+
+local function claim(fan_out, index, generation)
+  local briefing_hash = redis.call('HGET', run .. fan_out .. ':head', 'briefing_hash')
+  if not briefing_hash then return { is_forgotten() and 'done' or 'unknown' } end
+  local entry = entry_of(fan_out, index)
+  local verdict = verdict_of(fan_out, index, generation, entry)
+  if verdict ~= 'ok' then return { verdict } end
+  grant(fan_out, index, entry)
+  local answer = { 'ok', entry.delivery, briefing_hash, redis.call('HGET', run .. fan_out .. ':items', index) }
+  if entry.has_progress then
+    answer[5] = redis.call('LRANGE', run .. fan_out .. ':progress:' .. index, 0, -1)
+  end
+  return answer
+end
+
+local answers = {}
+for at = 5, #ARGV, 3 do
+  answers[#answers + 1] = claim(ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]))
+end
+return answers

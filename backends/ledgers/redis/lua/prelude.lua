@@ -1,0 +1,87 @@
+-- Stands before every verb's script. KEYS[1] is the prefix of the run's keys (keys.py says which there are),
+-- ARGV[1] the time in seconds where a simulation keeps it, else empty.
+local run = KEYS[1]
+
+local function clock()
+  if ARGV[1] ~= '' then return tonumber(ARGV[1]) end
+  local time = redis.call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1000000
+end
+
+-- A later owner decides anew: a cancel flag is in force in the epoch that set it.
+local function is_cancelled(fan_out)
+  local epoch, cancelled = unpack(redis.call('HMGET', run .. 'meta', 'epoch', 'cancelled_in'))
+  return epoch and (cancelled == epoch or redis.call('HGET', run .. fan_out .. ':head', 'cancelled_in') == epoch)
+end
+
+-- The entry of a slot of any generation; nil where there is none, which is so for every closed one.
+local function entry_of(fan_out, index)
+  local packed = redis.call('HGET', run .. fan_out .. ':slots', index)
+  return packed and cmsgpack.unpack(packed) or nil
+end
+
+local function find(fan_out, index, generation)
+  local entry = entry_of(fan_out, index)
+  return entry and entry.generation == generation and entry or nil
+end
+
+local function save(fan_out, index, entry)
+  redis.call('HSET', run .. fan_out .. ':slots', index, cmsgpack.pack(entry))
+end
+
+-- Deletes all that is kept of a slot but its place in the bitmap.
+local function drop(fan_out, index)
+  redis.call('HDEL', run .. fan_out .. ':slots', index)
+  redis.call('HDEL', run .. fan_out .. ':items', index)
+  redis.call('HDEL', run .. fan_out .. ':reports', index)
+  redis.call('UNLINK', run .. fan_out .. ':progress:' .. index)
+end
+
+local function is_closed(fan_out, index, generation)
+  if tonumber(index) < 0 or redis.call('GETBIT', run .. fan_out .. ':closed', index) == 0 then return false end
+  return generation <= tonumber(redis.call('HGET', run .. fan_out .. ':generations', index) or 0)
+end
+
+-- Whether this generation is closed, or a later one has begun.
+local function is_over(fan_out, index, generation)
+  local entry = entry_of(fan_out, index)
+  if entry then return entry.generation > generation end
+  return is_closed(fan_out, index, generation)
+end
+
+-- Whether the token was granted for this entry, and no later claim has replaced it.
+local function is_held(entry, token)
+  return entry and token ~= '' and entry.token == token and (entry.stage == 'queued' or entry.stage == 'running')
+end
+
+-- A free entry in place of whatever was there. Its deliveries count on, unless this is a new generation.
+local function fresh(fan_out, index, generation)
+  local before = find(fan_out, index, generation)
+  drop(fan_out, index)
+  redis.call('SETBIT', run .. fan_out .. ':closed', index, 0)
+  return {
+    generation = generation, stage = 'free', delivery = before and before.delivery or 0,
+    token = '', owner = '', ends = 0, order = 0,
+  }
+end
+
+local function wake(kind)
+  redis.call('XADD', run .. 'wake', 'MAXLEN', '~', 1000, '*', 'kind', kind)
+end
+
+-- The refusal of an orchestrator that is not, or not known as, the owner; nil where it is.
+local function fence(epoch)
+  local stored = tonumber(redis.call('HGET', run .. 'meta', 'epoch') or redis.call('GET', run .. 'tombstone') or nil)
+  if stored and stored > epoch then return redis.error_reply('FENCED by a later epoch') end
+end
+
+local function guard(epoch, fan_outs)
+  local refusal = fence(epoch)
+  if refusal then return refusal end
+  if tonumber(redis.call('HGET', run .. 'meta', 'epoch') or -1) ~= epoch then
+    return redis.error_reply('LEDGERLOST epoch')
+  end
+  for fan_out in pairs(fan_outs) do
+    if redis.call('EXISTS', run .. fan_out .. ':head') == 0 then return redis.error_reply('LEDGERLOST fan-out') end
+  end
+end

@@ -1,0 +1,30 @@
+-- ARGV: time, epoch, claim deadline in seconds, then fan-out, index, generation, key, item of each.
+-- Answers ok, done or busy for each.
+local now = clock()
+local deadline = now + tonumber(ARGV[3])
+
+local fan_outs = {}
+for at = 4, #ARGV, 5 do fan_outs[ARGV[at]] = true end
+local refusal = guard(tonumber(ARGV[2]), fan_outs)
+if refusal then return refusal end
+
+local function queue(fan_out, index, generation, key, item)
+  local entry = find(fan_out, index, generation)
+  if not entry and is_over(fan_out, index, generation) then return 'done' end
+  if entry and entry.stage == 'reported' then return 'done' end
+  if entry and entry.stage == 'running' and entry.ends > now then return 'busy' end
+  -- Comes first: a full server refuses a script at its first write only, and only where that one adds.
+  local order = redis.call('HINCRBY', run .. fan_out .. ':head', 'last_order', 1)
+  entry = entry or fresh(fan_out, index, generation)
+  entry.stage, entry.ends, entry.order, entry.key = 'queued', deadline, order, key
+  entry.declined_by, entry.reason = nil, nil
+  redis.call('HSET', run .. fan_out .. ':items', index, item)
+  save(fan_out, index, entry)
+  return 'ok'
+end
+
+local answers = {}
+for at = 4, #ARGV, 5 do
+  answers[#answers + 1] = queue(ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3], ARGV[at + 4])
+end
+return answers

@@ -1,0 +1,58 @@
+-- ARGV: time, epoch, outstanding slots as JSON {fan-out: [[index, generation]...]}.
+-- Answers {lapsed, overdue, declined, unknown}; each entry starts with fan-out, index, generation.
+local now = clock()
+local outstanding = cjson.decode(ARGV[3])
+local refusal = guard(tonumber(ARGV[2]), outstanding)
+if refusal then return refusal end
+
+local found = { lapsed = {}, overdue = {}, declined = {}, unknown = {} }
+local entries, owners = {}, {}
+
+local function look(fan_out, index, generation)
+  local entry = find(fan_out, index, generation)
+  if not entry or entry.stage == 'free' then
+    if not is_over(fan_out, index, generation) then return 'unknown', { fan_out, index, generation } end
+  elseif entry.stage == 'running' and entry.ends <= now then
+    owners[entry.owner] = 0
+    return 'lapsed', { fan_out, index, generation, entry.owner, entry.delivery }
+  elseif entry.stage == 'queued' and entry.declined_by then
+    return 'declined', { fan_out, index, generation, entry.declined_by, entry.reason }
+  elseif entry.stage == 'queued' and entry.ends <= now then
+    local is_overtaken = tonumber(redis.call('HGET', run .. fan_out .. ':head', 'last_claimed')) > entry.order
+    return 'overdue', { fan_out, index, generation, is_overtaken and 1 or 0 }
+  end
+end
+
+-- Remembers who was lost together: the others may be queued again, one by one, before the next sweep.
+local function mark_company()
+  local company = {}
+  for _, fan_out in ipairs(redis.call('SMEMBERS', run .. 'fan_outs')) do
+    local packed = redis.call('HGETALL', run .. fan_out .. ':slots')
+    for at = 1, #packed, 2 do
+      local entry = cmsgpack.unpack(packed[at + 1])
+      if entry.stage == 'running' and owners[entry.owner] then
+        owners[entry.owner] = owners[entry.owner] + 1
+        company[#company + 1] = { fan_out, packed[at], entry }
+      end
+    end
+  end
+  for _, one in ipairs(company) do
+    local fan_out, index, entry = unpack(one)
+    if owners[entry.owner] > 1 and not entry.is_accompanied then
+      entry.is_accompanied = true
+      save(fan_out, index, entry)
+    end
+  end
+end
+
+for fan_out, slots in pairs(outstanding) do
+  for _, slot in ipairs(slots) do
+    local kind, entry = look(fan_out, slot[1], slot[2])
+    if kind then table.insert(found[kind], entry) end
+  end
+end
+if next(owners) then mark_company() end
+for _, lapse in ipairs(found.lapsed) do
+  lapse[6] = entry_of(lapse[1], lapse[2]).is_accompanied and 0 or 1
+end
+return { found.lapsed, found.overdue, found.declined, found.unknown }

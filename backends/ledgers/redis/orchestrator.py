@@ -1,0 +1,202 @@
+"""An orchestrator's end of the ledger in Redis, and its reader."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import redis
+import redis.asyncio
+from redis.exceptions import NoScriptError
+
+from backends.ledgers.redis.client import async_client, failure
+from backends.ledgers.redis.keys import Keys
+from backends.ledgers.redis.script import script
+from backends.ledgers.redis.wire import read_report, write_item
+from orchestrator.errors import SealBroken
+from orchestrator.identity import Slot
+from orchestrator.ledger.memory import TOMBSTONE_SECONDS
+from orchestrator.ledger.owner import worker_of
+from orchestrator.ledger.view import (
+    Declined,
+    Lapse,
+    LiveInstance,
+    LiveState,
+    Opening,
+    Overdue,
+    QueueAnswer,
+    QueuedItem,
+    Sweep,
+)
+from orchestrator.report import Report
+from orchestrator.seal import Seal
+
+log = logging.getLogger(__name__)
+
+LARGEST_CALL_BYTES = 16 * 1024 * 1024
+LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
+LONGEST_BLOCK_SECONDS = 2.0
+WORTH_A_SWEEP = frozenset((b"lapsed", b"declined"))
+
+
+class RedisLedger:
+    """The verbs of an orchestrator, from any event loop; each has connections of its own.
+
+    `now` is the seam for simulation: without it the server's clock counts.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        namespace: str = "rollforward",
+        seal: Seal | None = None,
+        client_name: str = "rollforward-orchestrator",
+        now: Callable[[], float] | None = None,
+    ) -> None:
+        self._url = url
+        self._keys = Keys(namespace)
+        self._seal = seal or Seal()
+        self._client_name = client_name
+        self._now = now
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = WeakKeyDictionary()
+
+    async def open(self, run_id: str, epoch: int, opening: Opening) -> None:
+        recorded = opening.recorded.to_bytes()
+        await self._owned("open", run_id, epoch, opening.fan_out, recorded, opening.briefing, opening.briefing_hash)
+
+    async def queue(
+        self, run_id: str, epoch: int, items: Sequence[QueuedItem], *, claim_deadline_seconds: float
+    ) -> list[QueueAnswer]:
+        answers: list[bytes] = []
+        for batch in _batches(items):
+            flat = [part for item in batch for part in (*_flat([item.slot]), _shown(item.key), write_item(item))]
+            answers += await self._owned("queue", run_id, epoch, repr(float(claim_deadline_seconds)), *flat)
+        return [QueueAnswer(answer.decode()) for answer in answers]
+
+    async def reports(self, run_id: str, *, wait_seconds: float) -> list[Report]:
+        clock = asyncio.get_running_loop().time
+        ends = clock() + wait_seconds
+        is_worth_a_sweep = False
+        while True:
+            last, found = await self._read(run_id)
+            left = ends - clock()
+            if found or is_worth_a_sweep or left <= 0:
+                return found
+            is_worth_a_sweep = bool(WORTH_A_SWEEP & await self._notices(run_id, last, left))
+
+    async def close(self, run_id: str, epoch: int, slots: Sequence[Slot]) -> None:
+        await self._owned("close", run_id, epoch, *_flat(slots))
+
+    async def reset(self, run_id: str, epoch: int, slots: Sequence[Slot]) -> None:
+        await self._owned("reset", run_id, epoch, *_flat(slots))
+
+    async def sweep(self, run_id: str, epoch: int, outstanding: Sequence[Slot]) -> Sweep:
+        by_fan_out: dict[str, list[tuple[int, int]]] = {}
+        for slot in outstanding:
+            by_fan_out.setdefault(slot.fan_out, []).append((slot.index, slot.generation))
+        lapsed, overdue, declined, unknown = await self._owned("sweep", run_id, epoch, json.dumps(by_fan_out))
+        return Sweep(
+            lapsed=tuple(Lapse(_slot(row), row[3].decode(), row[4], bool(row[5])) for row in lapsed),
+            overdue=tuple(Overdue(_slot(row), bool(row[3])) for row in overdue),
+            declined=tuple(Declined(_slot(row), row[3].decode(), row[4].decode()) for row in declined),
+            unknown=tuple(_slot(row) for row in unknown),
+        )
+
+    async def cancel(self, run_id: str, epoch: int, *, fan_out: str | None = None) -> None:
+        await self._owned("cancel", run_id, epoch, fan_out or "")
+
+    async def forget(self, run_id: str, epoch: int, *, fan_out: str | None = None) -> None:
+        """As promised; what is not there is forgotten already, so that it never raises LedgerLost."""
+        await self._owned("forget", run_id, epoch, fan_out or "", int(TOMBSTONE_SECONDS))
+
+    async def live(self, run_id: str, fan_out: str) -> list[LiveInstance]:
+        rows = await self._call("live", run_id, 0, fan_out)
+        return sorted((_live(fan_out, row) for row in rows), key=lambda one: one.slot.index)
+
+    async def close_connections(self) -> None:
+        """Let the connections of the running loop go; the next call makes new ones."""
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
+    async def _read(self, run_id: str) -> tuple[bytes, list[Report]]:
+        """The last notice, and what was reported before it."""
+        last, *rows = await self._call("reports", run_id, 0, LARGEST_ANSWER_BYTES)
+        reports, broken = [], []
+        for fan_out, index, text in rows:
+            try:
+                reports.append(read_report(run_id, text, self._seal, fan_out=fan_out.decode(), index=int(index)))
+            except (SealBroken, ValueError) as error:
+                log.error("report refused, its instance runs again", extra={"run_id": run_id, "reason": str(error)})
+                broken += [fan_out, index, text]
+        if broken:
+            await self._call("discard", run_id, 0, *broken)
+        return last, reports
+
+    async def _notices(self, run_id: str, last: bytes, wait_seconds: float) -> set[bytes]:
+        """The kinds of the notices after `last`; empty where there is none for so long, or for 2 s."""
+        stream = f"{self._keys.run(run_id)}wake"
+        block = max(1, int(min(wait_seconds, LONGEST_BLOCK_SECONDS) * 1000))
+        try:
+            answer: Any = await self._client().xread({stream: last}, block=block)
+        except redis.RedisError as error:
+            raise failure(error, self._url) from error
+        return {fields[b"kind"] for _, notices in answer for _, fields in notices}
+
+    async def _owned(self, verb: str, run_id: str, epoch: int, *arguments: Any) -> Any:
+        return await self._call(verb, run_id, epoch, epoch, *arguments)
+
+    async def _call(self, verb: str, run_id: str, epoch: int, *arguments: Any) -> Any:
+        lua, client = script(verb), self._client()
+        now = "" if self._now is None else repr(self._now())
+        told = (1, self._keys.run(run_id), now, *arguments)
+        try:
+            try:
+                return await client.evalsha(lua.sha, *told)
+            except NoScriptError:
+                return await client.eval(lua.text, *told)
+        except redis.RedisError as error:
+            raise failure(error, self._url, run_id=run_id, epoch=epoch) from error
+
+    def _client(self) -> redis.asyncio.Redis:
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            client = self._clients[loop] = async_client(self._url, name=self._client_name)
+        return client
+
+
+def _batches(items: Iterable[QueuedItem]) -> Iterator[list[QueuedItem]]:
+    """Cut where a call would stop the server for long."""
+    batch: list[QueuedItem] = []
+    size = 0
+    for item in items:
+        if batch and size + len(item.item) > LARGEST_CALL_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += len(item.item)
+    yield batch
+
+
+def _flat(slots: Sequence[Slot]) -> list[str | int]:
+    return [part for slot in slots for part in (slot.fan_out, slot.index, slot.generation)]
+
+
+def _shown(key: str | None) -> bytes:
+    """The key for people; a claim is given the true one with its item."""
+    return (key or "").encode("utf-8", "replace")
+
+
+def _slot(row: list[Any]) -> Slot:
+    return Slot(row[0].decode(), row[1], row[2])
+
+
+def _live(fan_out: str, row: list[Any]) -> LiveInstance:
+    index, generation, stage, delivery, owner, key = row
+    state = LiveState(stage.decode())
+    worker = None if state is LiveState.QUEUED else worker_of(owner.decode())
+    return LiveInstance(Slot(fan_out, int(index), generation), state, delivery, worker, key.decode() or None)

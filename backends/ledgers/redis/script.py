@@ -1,0 +1,22 @@
+"""The Lua scripts, one a verb."""
+
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script, and the name under which a server keeps it."""
+
+    text: str
+    sha: str
+
+
+@cache
+def script(verb: str) -> Script:
+    """The script of a verb, with what all of them share in front."""
+    folder = files(__package__) / "lua"
+    text = "\n".join((folder / f"{name}.lua").read_text() for name in ("prelude", verb))
+    return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())

@@ -1,0 +1,54 @@
+"""Items and reports as Redis keeps them."""
+
+import json
+from collections.abc import Mapping
+
+from orchestrator.errors import SealBroken
+from orchestrator.identity import Slot
+from orchestrator.ledger.view import QueuedItem
+from orchestrator.report import Report
+from orchestrator.seal import Seal
+
+
+def write_item(item: QueuedItem) -> bytes:
+    """Key and trace context on one line, the item after it."""
+    trace = None if item.trace is None else dict(item.trace)
+    return json.dumps([item.key, trace]).encode() + b"\n" + item.item
+
+
+def read_item(text: bytes) -> tuple[str | None, Mapping[str, str] | None, bytes]:
+    """The key, the trace context and the item."""
+    line, _, item = text.partition(b"\n")
+    key, trace = json.loads(line)
+    return key, trace, item
+
+
+def write_report(run_id: str, report: Report, seal: Seal) -> bytes:
+    """The seal of the report in this run, a space, its JSON."""
+    body = report.to_json()
+    return seal.sign(_in_run(run_id, body)).encode() + b" " + body
+
+
+def read_report(run_id: str, text: bytes, seal: Seal, *, fan_out: str, index: int) -> Report:
+    """Read a report back.
+
+    Raises:
+        SealBroken: it was not written for this slot of this run by one who has our secret.
+        ValueError: it is no report.
+    """
+    signature, _, body = text.partition(b" ")
+    place = Slot(fan_out, index)
+    if not seal.verify(_in_run(run_id, body), signature.decode("ascii", "replace")):
+        raise SealBroken(f"the report of {place}")
+    try:
+        report = Report.from_json(body)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a report: {error!r}") from error
+    if (report.slot.fan_out, report.slot.index) != (fan_out, index):
+        raise SealBroken(f"the report of {place}, which speaks of {report.slot},")
+    return report
+
+
+def _in_run(run_id: str, body: bytes) -> bytes:
+    # A report of another run must not be taken for one of this.
+    return run_id.encode() + b"\n" + body

@@ -1,0 +1,188 @@
+"""A worker's end of the ledger in Redis, and the registry of workers."""
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import redis
+from redis.exceptions import NoScriptError
+
+from backends.ledgers.redis.client import failure, sync_client
+from backends.ledgers.redis.keys import Keys
+from backends.ledgers.redis.script import script
+from backends.ledgers.redis.wire import read_item, write_report
+from orchestrator.identity import Slot
+from orchestrator.ledger.claim import Beat, ClaimAnswer, Claimed, Held, Reported, Verdict
+from orchestrator.ledger.memory import DEFAULT_MAX_BYTES
+from orchestrator.ledger.owner import place_of
+from orchestrator.report import Report
+from orchestrator.seal import Seal
+
+OWNER_SECONDS = 7 * 86_400
+LONGEST_SECONDS = 10 * 365 * 86_400.0
+MOST_REMEMBERED = 10_000
+
+
+class RedisWorkerLedger:
+    """The verbs of a worker, from any thread and after any fork.
+
+    `max_bytes` limits a report's partial. `now` is the seam for simulation: without it the server's clock counts.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        namespace: str = "rollforward",
+        seal: Seal | None = None,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        client_name: str = "rollforward-worker",
+        now: Callable[[], float] | None = None,
+    ) -> None:
+        self._url = url
+        self._keys = Keys(namespace)
+        self._seal = seal or Seal()
+        self._max_bytes = max_bytes
+        self._client_name = client_name
+        self._now = now
+        self._clients: dict[int, redis.Redis] = {}
+        self._registered: set[tuple[str, str]] = set()
+
+    def claim(
+        self, run_id: str, slots: Sequence[Slot], *, owner: str, token: str, ttl_seconds: float
+    ) -> list[ClaimAnswer]:
+        self._register(run_id, owner)
+        rows = self._verb("claim", run_id, _seconds(ttl_seconds), token, owner, *_flat(slots))
+        return [_answer(run_id, Held(slot, token), row) for slot, row in zip(slots, rows, strict=True)]
+
+    def briefing(self, run_id: str, fan_out: str) -> bytes | None:
+        text: bytes | None = self._verb("briefing", run_id, fan_out)
+        return text
+
+    def beat(self, run_id: str, held: Sequence[Held], *, ttl_seconds: float) -> list[Beat]:
+        flat = [part for one in held for part in (*_flat([one.slot]), one.token)]
+        return [Beat(answer.decode()) for answer in self._verb("beat", run_id, _seconds(ttl_seconds), *flat)]
+
+    def progress(self, run_id: str, held: Held, entries: Sequence[bytes]) -> bool:
+        call = secrets.token_hex(8)
+        return bool(self._verb("progress", run_id, *_flat([held.slot]), held.token, call, *entries))
+
+    def report(self, run_id: str, reports: Sequence[Report]) -> list[Reported]:
+        fitting = [report for report in reports if not report.is_larger_than(self._max_bytes)]
+        flat = [part for report in fitting for part in self._report_parts(run_id, report)]
+        answers = iter(self._verb("report", run_id, *flat) if fitting else ())
+        sent = {id(report): Reported(next(answers).decode()) for report in fitting}
+        return [sent.get(id(report), Reported.TOO_LARGE) for report in reports]
+
+    def release(self, owner: str) -> int:
+        self._registered = {pair for pair in self._registered if pair[1] != owner}
+        runs = self._safely(lambda client: client.smembers(self._keys.runs_of(owner)))
+        count: int = sum(self._verb("release", run_id.decode(), owner) for run_id in runs)
+        self._safely(lambda client: self._strike(client, owner))
+        return count
+
+    def decline(self, run_id: str, slots: Sequence[Slot], *, worker: str, reason: str) -> None:
+        self._verb("decline", run_id, worker, reason, *_flat(slots))
+
+    def announce(self, worker: str, facts: Mapping[str, object], *, ttl_seconds: float) -> None:
+        told = json.dumps({**facts, "worker": worker})
+        self._call("announce", self._keys.workers, worker, _seconds(ttl_seconds), told)
+
+    def withdraw(self, worker: str) -> None:
+        self._safely(lambda client: client.hdel(self._keys.workers, worker))
+
+    def workers(self) -> list[Mapping[str, object]]:
+        found: list[Mapping[str, object]] = [json.loads(text) for text in self._call("workers", self._keys.workers)]
+        return sorted(found, key=lambda facts: str(facts["worker"]))
+
+    def owners(self, place: str) -> list[str]:
+        found = self._safely(lambda client: client.smembers(self._keys.owners_at(place)))
+        return sorted(owner.decode() for owner in found)
+
+    def close(self) -> None:
+        """Let connections go; the next call makes new ones."""
+        client = self._clients.pop(os.getpid(), None)
+        if client is not None:
+            client.close()
+
+    def _register(self, run_id: str, owner: str) -> None:
+        """Note where this owner may hold leases, before it holds one, so that `release` finds it."""
+        if (run_id, owner) in self._registered:
+            return
+        self._safely(lambda client: self._enter(client, run_id, owner))
+        if len(self._registered) >= MOST_REMEMBERED:
+            self._registered.clear()
+        self._registered.add((run_id, owner))
+
+    def _enter(self, client: redis.Redis, run_id: str, owner: str) -> None:
+        with client.pipeline(transaction=False) as pipe:
+            for key, member in (
+                (self._keys.runs_of(owner), run_id),
+                (self._keys.owners_at(place_of(owner)), owner),
+            ):
+                pipe.sadd(key, member)
+                pipe.expire(key, OWNER_SECONDS)
+            pipe.execute()
+
+    def _strike(self, client: redis.Redis, owner: str) -> None:
+        with client.pipeline(transaction=False) as pipe:
+            pipe.delete(self._keys.runs_of(owner))
+            pipe.srem(self._keys.owners_at(place_of(owner)), owner)
+            pipe.execute()
+
+    def _report_parts(self, run_id: str, report: Report) -> tuple[Any, ...]:
+        return (*_flat([report.slot]), report.token, write_report(run_id, report, self._seal))
+
+    def _verb(self, verb: str, run_id: str, *arguments: Any) -> Any:
+        return self._call(verb, self._keys.run(run_id), *arguments)
+
+    def _call(self, verb: str, key: str, *arguments: Any) -> Any:
+        lua = script(verb)
+        now = "" if self._now is None else repr(self._now())
+        try:
+            return self._client().evalsha(lua.sha, 1, key, now, *arguments)
+        except NoScriptError:
+            return self._safely(lambda client: client.eval(lua.text, 1, key, now, *arguments))
+        except redis.RedisError as error:
+            raise failure(error, self._url) from error
+
+    def _safely(self, use: Callable[[redis.Redis], Any]) -> Any:
+        try:
+            return use(self._client())
+        except redis.RedisError as error:
+            raise failure(error, self._url) from error
+
+    def _client(self) -> redis.Redis:
+        client = self._clients.get(os.getpid())
+        if client is None:
+            client = self._clients.setdefault(os.getpid(), sync_client(self._url, name=self._client_name))
+        return client
+
+
+def _flat(slots: Sequence[Slot]) -> list[str | int]:
+    return [part for slot in slots for part in (slot.fan_out, slot.index, slot.generation)]
+
+
+def _seconds(ttl_seconds: float) -> str:
+    return repr(min(float(ttl_seconds), LONGEST_SECONDS))
+
+
+def _answer(run_id: str, held: Held, row: list[Any]) -> ClaimAnswer:
+    verdict = Verdict(row[0].decode())
+    if verdict is not Verdict.OK:
+        return ClaimAnswer(verdict)
+    key, trace, item = read_item(row[3])
+    claimed = Claimed(
+        run_id=run_id,
+        slot=held.slot,
+        token=held.token,
+        delivery=row[1],
+        item=item,
+        briefing_hash=row[2].decode(),
+        key=key,
+        trace=trace,
+        progress=tuple(row[4]) if len(row) > 4 else (),
+    )
+    return ClaimAnswer(verdict, claimed)

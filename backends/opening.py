@@ -1,0 +1,65 @@
+"""From a URL to a backend; a driver is imported only when a URL asks for it."""
+
+from orchestrator.checkpoint.memory import MemoryStore
+from orchestrator.checkpoint.protocol import CheckpointStore
+from orchestrator.errors import CallerError
+
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_SQLITE_SCHEMES = ("sqlite", "sqlite+pysqlite")
+_POSTGRESQL_SCHEMES = ("postgresql", "postgresql+psycopg")
+
+
+class CheckpointUrlUnknown(CallerError):
+    """No store is known for the scheme of a URL."""
+
+    category = "checkpoint_url_unknown"
+
+    def __init__(self, scheme: str) -> None:
+        self.scheme = scheme
+        super().__init__(
+            f"no checkpoint store for {scheme!r} URLs; set ROLLFORWARD_CHECKPOINT_URL to sqlite:///FILE, "
+            "postgresql+psycopg://USER@HOST/NAME, redis://HOST:6379/1, rediss://..., unix:///SOCKET or memory://"
+        )
+
+
+class DriverMissing(CallerError):
+    """The package that talks to this database is not installed."""
+
+    category = "driver_missing"
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package = package
+        super().__init__(f"this URL needs {package}, which is not installed: pip install 'rollforward[{extra}]'")
+
+
+def open_store(url: str, *, namespace: str) -> CheckpointStore:
+    """The checkpoint store at this URL. It connects when it is first used, and is to be closed.
+
+    Raises:
+        CheckpointUrlUnknown: the scheme names no store.
+        DriverMissing: the driver of this database is not installed.
+        CallerError: the URL cannot be read, or the namespace cannot be one.
+    """
+    scheme = url.partition("://")[0] if "://" in url else ""
+    if scheme == "memory":
+        return MemoryStore()
+    if scheme in _REDIS_SCHEMES:
+        return _redis_store(url, namespace)
+    if scheme in _SQLITE_SCHEMES or scheme in _POSTGRESQL_SCHEMES:
+        return _sql_store(url, namespace)
+    raise CheckpointUrlUnknown(scheme)
+
+
+def _redis_store(url: str, namespace: str) -> CheckpointStore:
+    from backends.checkpointers.redis.store import RedisStore
+
+    return RedisStore(url, namespace=namespace)
+
+
+def _sql_store(url: str, namespace: str) -> CheckpointStore:
+    from backends.checkpointers.sql.store import SqlStore
+
+    try:
+        return SqlStore(url, namespace=namespace)
+    except ImportError as error:
+        raise DriverMissing("psycopg", "postgres") from error

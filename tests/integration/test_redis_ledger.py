@@ -1,0 +1,364 @@
+"""What is promised of the ledger in Redis beyond the contract of every ledger."""
+
+import asyncio
+import logging
+import multiprocessing
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from backends.ledgers.redis import RedisLedger, RedisWorkerLedger
+from backends.ledgers.redis import orchestrator as orchestrator_module
+from backends.ledgers.redis.client import without_password
+from orchestrator.errors import LedgerLost, LedgerUnavailable
+from orchestrator.ledger.claim import Beat, Held, Reported, Verdict
+from orchestrator.ledger.view import QueueAnswer, QueuedItem
+from orchestrator.seal import Seal
+from tests.contract.ledger_case import EPOCH, FAN_OUT, RUN, LedgerCase, owner, redis_case, report_of, slot
+from tests.service.redis import RedisServer
+
+
+@pytest.fixture
+async def case(redis_url) -> AsyncIterator[LedgerCase]:
+    async for made in redis_case(redis_url):
+        yield made
+
+
+@pytest.fixture
+async def connect(redis_url):
+    """Makes a ledger on the server's own clock, under these secrets on its two ends."""
+    made = []
+
+    def build(worker_keys=(), orchestrator_keys=(), url=redis_url) -> LedgerCase:
+        worker = RedisWorkerLedger(url, seal=Seal(worker_keys))
+        orchestrator = RedisLedger(url, seal=Seal(orchestrator_keys))
+        made.append((worker, orchestrator))
+        return LedgerCase(worker, orchestrator)
+
+    yield build
+    for worker, orchestrator in made:
+        worker.close()
+        await orchestrator.close_connections()
+
+
+async def test_a_wiped_ledger_is_lost_until_it_is_opened_again(case, redis_server):
+    await case.opened(slot(0))
+    case.claim(slot(0))
+    with redis_server.client() as client:
+        client.flushall()
+    with pytest.raises(LedgerLost):
+        await case.sweep(slot(0))
+    assert case.beat(slot(0)) is Beat.LOST
+    assert case.report(slot(0)) is Reported.STALE
+    await case.opened(slot(0))
+    assert case.verdict(slot(0)) is Verdict.OK
+
+
+async def test_scripts_that_the_server_has_forgotten_are_sent_again(case, redis_server):
+    await case.opened(slot(0))
+    with redis_server.client() as client:
+        client.script_flush()
+    assert case.verdict(slot(0)) is Verdict.OK
+    with redis_server.client() as client:
+        client.script_flush()
+    assert await case.queue(slot(1)) == [QueueAnswer.OK]
+
+
+async def test_every_key_stands_under_one_pattern_and_those_of_a_live_run_never_expire(case, redis_server):
+    await case.opened(slot(0), slot(1))
+    case.ask(slot(0), slot(1))
+    case.worker.progress(RUN, Held(slot(0), "t1"), [b"a"])
+    case.report(slot(1))
+    case.worker.announce("w1", {}, ttl_seconds=15)
+    with redis_server.client() as client:
+        keys = {key.decode(): client.ttl(key) for key in client.keys("*")}
+    assert all(key.startswith("rollforward:run:") for key in keys)
+    of_run = {key: ttl for key, ttl in keys.items() if "{run-1}" in key}
+    assert len(of_run) == 10
+    assert set(of_run.values()) == {-1}
+
+
+async def test_a_forgotten_run_leaves_a_tombstone_for_a_day_and_nothing_else(case, redis_server):
+    await case.opened(slot(0), slot(1))
+    case.ask(slot(0), slot(1))
+    case.worker.progress(RUN, Held(slot(0), "t1"), [b"a"])
+    case.report(slot(1))
+    await case.close(slot(1))
+    case.worker.release(owner())
+    await case.orchestrator.forget(RUN, EPOCH)
+    with redis_server.client() as client:
+        (key,) = client.keys("*")
+        assert key == b"rollforward:run:{run-1}:tombstone"
+        assert 86_000 < client.ttl(key) <= 86_400
+
+
+async def test_nothing_is_left_of_a_closed_slot_but_its_bit(case, redis_server):
+    await case.opened(slot(0))
+    case.claim(slot(0))
+    case.worker.progress(RUN, Held(slot(0), "t1"), [b"a"])
+    case.report(slot(0))
+    await case.close(slot(0))
+    with redis_server.client() as client:
+        prefix = f"rollforward:run:{{run-1}}:{FAN_OUT}"
+        assert sorted(client.keys(f"{prefix}:*")) == [f"{prefix}:{name}".encode() for name in ("closed", "head")]
+        assert client.get(f"{prefix}:closed") == b"\x80\x00\x00"
+
+
+async def test_progress_that_the_client_sent_twice_is_kept_once(case, redis_server, monkeypatch):
+    await case.opened(slot(0))
+    case.claim(slot(0))
+    monkeypatch.setattr("secrets.token_hex", lambda _: "the same call")
+    for _ in range(2):
+        assert case.worker.progress(RUN, Held(slot(0), "t1"), [b"a"])
+    assert case.claim(slot(0)).progress == (b"a",)
+
+
+def _claim_when_free(case):
+    ends = time.monotonic() + 5
+    while case.verdict(slot(0), "t2") is Verdict.BUSY and time.monotonic() < ends:
+        time.sleep(0.01)
+
+
+async def test_leases_end_by_the_servers_clock(connect):
+    case = connect()
+    await case.opened(slot(0))
+    case.ask(slot(0), ttl=0.05)
+    assert case.verdict(slot(0), "t2") is Verdict.BUSY
+    await asyncio.to_thread(_claim_when_free, case)
+    assert case.claim(slot(0), "t2").delivery == 2
+
+
+async def test_a_start_is_put_on_a_stream_with_its_owner_and_delivery(case, redis_server):
+    await case.opened(slot(0))
+    case.claim(slot(0))
+    with redis_server.client() as client:
+        ((_, fields),) = client.xrange("rollforward:run:{run-1}:started")
+    assert fields == {b"slot": b"fan-out-1:0", b"delivery": b"1", b"owner": owner().encode()}
+
+
+BOTH = "+ping +select +client +eval +evalsha +time +exists +hget +hmget +hset +hdel +hgetall +getbit +lrange +smembers"
+WORKER = f"{BOTH} +rpush +sadd +srem +expire +del +xadd"
+OWNER = f"{BOTH} +hkeys +hsetnx +hincrby +get +set +setbit +sadd +srem +del +unlink +xread +xrevrange"
+
+
+async def test_each_end_gets_by_with_few_commands_on_one_key_pattern(connect, redis_server, redis_url):
+    with redis_server.client() as admin:
+        for user, commands in (("worker", WORKER), ("owner", OWNER)):
+            rules = ("reset", "on", ">secret", "~rollforward:run:*", "-@all", *commands.split())
+            admin.execute_command("ACL", "SETUSER", user, *rules)
+        try:
+            await _use_every_verb(connect, redis_url)
+        finally:
+            admin.execute_command("ACL", "DELUSER", "worker", "owner")
+
+
+async def _use_every_verb(connect: Callable[..., LedgerCase], redis_url: str) -> None:
+    worker = connect(url=redis_url.replace("//", "//worker:secret@")).worker
+    orchestrator = connect(url=redis_url.replace("//", "//owner:secret@")).orchestrator
+    case = LedgerCase(worker, orchestrator)
+    await case.open(5)
+    await case.queue(slot(0), slot(1), slot(2))
+    worker.announce("w1", {}, ttl_seconds=15)
+    assert worker.workers()
+    assert worker.briefing(RUN, FAN_OUT) == b"brief"
+    worker.decline(RUN, [slot(2)], worker="w1", reason="r")
+    case.ask(slot(0), slot(1))
+    assert case.worker.progress(RUN, Held(slot(0), "t1"), [b"a"])
+    assert case.beat(slot(0)) is Beat.OK
+    assert case.report(slot(1)) is Reported.OK
+    assert await case.reports(wait=0.01)
+    assert worker.owners("host:boot:ns") == [owner()]
+    assert worker.release(owner()) == 1
+    assert await orchestrator.live(RUN, FAN_OUT)
+    assert (await case.sweep(slot(0), slot(2))).lapsed
+    await case.close(slot(1))
+    assert await case.reports(wait=0.01) == []
+    assert case.claim(slot(0), "t2").progress == (b"a",)
+    await orchestrator.reset(RUN, EPOCH, [slot(1, 1)])
+    await orchestrator.cancel(RUN, EPOCH)
+    await orchestrator.forget(RUN, EPOCH, fan_out=FAN_OUT)
+    await orchestrator.forget(RUN, EPOCH)
+    worker.withdraw("w1")
+
+
+class TestSeal:
+    async def test_a_sealed_report_is_believed_under_any_of_our_secrets(self, connect):
+        case = connect(["old"], ["new", "old"])
+        await case.opened(slot(0))
+        case.claim(slot(0))
+        assert case.report(slot(0)) is Reported.OK
+        assert await case.reports() == [report_of(slot(0))]
+
+    async def test_sealed_reports_are_read_where_no_secret_is_set(self, connect):
+        case = connect(["secret"], [])
+        await case.opened(slot(0))
+        case.claim(slot(0))
+        case.report(slot(0))
+        assert await case.reports() == [report_of(slot(0))]
+
+    @pytest.mark.parametrize("keys", [(), ("wrong",)])
+    async def test_an_unsealed_or_foreign_report_is_refused_and_its_instance_runs_again(self, connect, caplog, keys):
+        case = connect(keys, ["secret"])
+        await case.opened(slot(0))
+        case.claim(slot(0))
+        assert case.report(slot(0)) is Reported.OK
+        with caplog.at_level(logging.ERROR):
+            assert await case.reports() == []
+        assert "report refused" in caplog.text
+        assert [one.slot for one in (await case.sweep(slot(0))).lapsed] == [slot(0)]
+        assert case.report(slot(0)) is Reported.STALE
+        assert case.claim(slot(0), "t2").delivery == 2
+
+    @pytest.mark.parametrize("field", ["0", "1"])
+    async def test_a_forged_report_is_refused(self, connect, redis_server, field):
+        case = connect(["secret"], ["secret"])
+        await case.opened(slot(0), slot(1))
+        case.ask(slot(0), slot(1))
+        case.report(slot(0))
+        case.report(slot(1))
+        kept = f"rollforward:run:{{run-1}}:{FAN_OUT}:reports"
+        with redis_server.client() as client:
+            genuine = client.hget(kept, "1" if field == "0" else "0")
+            client.hset(kept, field, genuine)
+        assert [str(one.slot.index) for one in await case.reports()] == ["1" if field == "0" else "0"]
+
+    async def test_a_report_of_another_run_is_refused(self, connect, redis_server):
+        case = connect(["secret"], ["secret"])
+        await case.opened(slot(0))
+        case.claim(slot(0))
+        case.report(slot(0))
+        with redis_server.client() as client:
+            text = client.hget(f"rollforward:run:{{run-1}}:{FAN_OUT}:reports", "0")
+            client.hset(f"rollforward:run:{{run-2}}:{FAN_OUT}:reports", "0", text)
+            client.hset("rollforward:run:{run-2}:meta", "epoch", EPOCH)
+            client.sadd("rollforward:run:{run-2}:fan_outs", FAN_OUT)
+        assert await case.orchestrator.reports("run-2", wait_seconds=0) == []
+
+    @pytest.mark.parametrize("text", [b"", b" {}", b"garbage", b" [1]", b" {\xff", b" null", b'x {"slot": 1}'])
+    async def test_what_is_no_report_is_refused(self, case, redis_server, text):
+        await case.opened(slot(0))
+        case.claim(slot(0))
+        case.report(slot(0))
+        with redis_server.client() as client:
+            client.hset(f"rollforward:run:{{run-1}}:{FAN_OUT}:reports", "0", text)
+        assert await case.reports() == []
+        assert (await case.sweep(slot(0))).lapsed
+
+
+class TestSize:
+    async def test_one_answer_holds_no_more_reports_than_its_limit_and_the_rest_comes_after_them(
+        self, case, monkeypatch
+    ):
+        monkeypatch.setattr(orchestrator_module, "LARGEST_ANSWER_BYTES", 1)
+        await case.opened(slot(0), slot(1))
+        case.ask(slot(0), slot(1))
+        case.worker.report(RUN, [report_of(slot(0)), report_of(slot(1))])
+        (first,) = await case.reports()
+        await case.close(first.slot)
+        (second,) = await case.reports()
+        assert {first.slot, second.slot} == {slot(0), slot(1)}
+
+    async def test_large_items_are_queued_in_several_calls(self, case, monkeypatch):
+        monkeypatch.setattr(orchestrator_module, "LARGEST_CALL_BYTES", 10)
+        await case.open()
+        items = [QueuedItem(slot(index), b"x" * 8) for index in range(5)]
+        answers = await case.orchestrator.queue(RUN, EPOCH, items, claim_deadline_seconds=30)
+        assert answers == [QueueAnswer.OK] * 5
+        assert [one.claimed.item for one in case.ask(*(slot(index) for index in range(5)))] == [b"x" * 8] * 5
+
+
+class TestUnavailable:
+    async def test_both_ends_say_what_to_do_and_keep_the_password(self, connect, monkeypatch):
+        monkeypatch.setattr("backends.ledgers.redis.client._RETRIES", 0)
+        case = connect(url="redis://user:hunter2@127.0.0.1:1/0")
+        with pytest.raises(LedgerUnavailable, match=r"redis://127\.0\.0\.1:1/0.*ROLLFORWARD_REDIS_URL") as sync:
+            case.claim(slot(0))
+        with pytest.raises(LedgerUnavailable, match=r"redis://127\.0\.0\.1:1/0.*ROLLFORWARD_REDIS_URL") as waiting:
+            await case.reports(wait=1)
+        assert "hunter2" not in f"{sync.value}{waiting.value}"
+
+    async def test_a_full_redis_is_unavailable_until_there_is_room(self, case, redis_server):
+        await case.opened(slot(0))
+        with redis_server.client() as client:
+            client.config_set("maxmemory", 1)
+            try:
+                with pytest.raises(LedgerUnavailable, match="maxmemory"):
+                    case.claim(slot(0))
+                with pytest.raises(LedgerUnavailable, match="maxmemory"):
+                    await case.queue(slot(1))
+            finally:
+                client.config_set("maxmemory", 0)
+        assert case.verdict(slot(0)) is Verdict.OK
+
+    async def test_a_replica_is_unavailable_for_writes(self, case, redis_server):
+        await case.opened(slot(0))
+        with redis_server.client() as client:
+            client.execute_command("REPLICAOF", "127.0.0.1", "1")
+            try:
+                with pytest.raises(LedgerUnavailable, match="primary"):
+                    case.claim(slot(0))
+            finally:
+                client.execute_command("REPLICAOF", "NO", "ONE")
+        assert case.verdict(slot(0)) is Verdict.OK
+
+    async def test_a_restart_is_ridden_out_with_what_was_known(self, tmp_path, connect):
+        server = RedisServer(tmp_path).start()
+        try:
+            case = connect(url=server.url)
+            await case.opened(slot(0))
+            case.claim(slot(0))
+            waiting = asyncio.create_task(case.reports(wait=20))
+            await asyncio.wait([waiting], timeout=0.1)
+            server.kill()
+            server.start()
+            assert case.report(slot(0)) is Reported.OK
+            assert [one.slot for one in await waiting] == [slot(0)]
+        finally:
+            server.stop()
+
+    def test_a_url_is_shown_without_what_is_secret(self):
+        assert without_password("rediss://u:p@host:6380/2?ssl_ca_certs=x") == "rediss://host:6380/2"
+        assert without_password("unix://u@/tmp/r.sock?db=1&password=p") == "unix:///tmp/r.sock"
+
+
+async def test_a_ledger_on_a_unix_socket_works(tmp_path, connect):
+    server = RedisServer(tmp_path, unix_socket=True).start()
+    try:
+        case = connect(url=server.url)
+        await case.opened(slot(0))
+        assert case.verdict(slot(0)) is Verdict.OK
+    finally:
+        server.stop()
+
+
+def _claim_in_child(ledger, verdicts):
+    answers = ledger.claim(RUN, [slot(0)], owner=owner("child"), token="child", ttl_seconds=15)
+    ledger.close()
+    verdicts.put(answers[0].verdict)
+
+
+async def test_a_forked_child_has_connections_of_its_own(case):
+    await case.opened(slot(0))
+    assert case.verdict(slot(1)) is Verdict.UNKNOWN
+    fork = multiprocessing.get_context("fork")
+    verdicts = fork.SimpleQueue()
+    child = fork.Process(target=_claim_in_child, args=(case.worker, verdicts))
+    child.start()
+    child.join()
+    assert verdicts.get() is Verdict.OK
+    assert case.verdict(slot(0), "t2") is Verdict.BUSY
+    verdicts.close()
+    child.close()
+
+
+def test_each_loop_has_connections_of_its_own(redis_url):
+    ledger = RedisLedger(redis_url)
+
+    async def use() -> None:
+        await ledger.forget(RUN, EPOCH)
+        await ledger.close_connections()
+        await ledger.close_connections()
+
+    for _ in range(2):
+        asyncio.run(use())
