@@ -18,6 +18,8 @@ class Settings(BaseSettings):
     """The settings; `Settings(name=value)` is how a flag overrides the environment.
 
     `redis_url` None means the embedded Redis. `broker_url` None means the same Redis as the ledger.
+    `shutdown_grace_seconds` is what the supervisor waits between SIGTERM and SIGKILL. `hard_limit_seconds` ends a
+    prefork process that is stuck in one message for longer; a fan-out's own time limit acts long before.
     """
 
     model_config = SettingsConfigDict(
@@ -42,6 +44,8 @@ class Settings(BaseSettings):
     max_item_bytes: int = Field(default=8_388_608, ge=1)
     secret: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     monitoring: bool = False
+    shutdown_grace_seconds: float = Field(default=30.0, ge=2)
+    hard_limit_seconds: float | None = Field(default=None, gt=0)
     code_version: str | None = None
 
     @field_validator("graphs", "secret", mode="before")
@@ -61,6 +65,11 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, PyprojectTomlConfigSettingsSource(settings_cls)
+
+    @property
+    def seal_keys(self) -> tuple[str, ...]:
+        """The keys of `Seal`, in plain text."""
+        return tuple(key.get_secret_value() for key in self.secret)
 
     @property
     def broker(self) -> str | None:

@@ -1,0 +1,67 @@
+"""A graph whose every execution leaves a line in the file that ROLLFORWARD_WITNESS names, before it does its work."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from rollforward import END, GraphBuilder, State, append, current_fan_out_index
+
+SECONDS = float(os.environ.get("WITNESS_SECONDS", "0.15"))
+
+
+class Number(State):
+    number: int = 0
+    square: int = 0
+
+
+class Numbers(State):
+    numbers: list[int] = []
+    squares: Annotated[list[int], append] = []
+    errors: list[dict[str, str]] = []
+    total: int = 0
+
+
+def bear_witness(index: int | None) -> None:
+    line = f"{index} {os.getpid()}\n".encode()
+    file = os.open(Path(os.environ["ROLLFORWARD_WITNESS"]), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(file, line)
+    finally:
+        os.close(file)
+
+
+async def square(state: Number) -> dict[str, Any]:
+    bear_witness(current_fan_out_index())
+    await asyncio.sleep(SECONDS)
+    if state.number % 10 == 3:
+        raise ValueError(f"{state.number} ends with a three")
+    return {"square": state.number**2}
+
+
+async def total(state: Numbers) -> dict[str, Any]:
+    return {"total": sum(state.squares)}
+
+
+number = GraphBuilder(Number).add_node("square", square).set_entry("square").add_edge("square", END).compile("one")
+
+graph = (
+    GraphBuilder(Numbers)
+    .add_fan_out_node(
+        "squares",
+        subgraph=number,
+        items_field="numbers",
+        item_field="number",
+        collect_field="square",
+        target_field="squares",
+        errors_field="errors",
+        error_policy="collect",
+        key=str,
+        concurrency=8,
+    )
+    .add_node("total", total)
+    .set_entry("squares")
+    .add_edge("squares", "total")
+    .add_edge("total", END)
+    .compile("witnessed")
+)

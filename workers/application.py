@@ -1,0 +1,83 @@
+"""Celery, set up for one task."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from celery import Celery, signals
+from celery.app.registry import TaskRegistry
+
+from orchestrator.errors import CallerError
+from orchestrator.graph.graph import Graph
+from orchestrator.graph.node import FanOutNode, SubgraphNode
+from orchestrator.graph.registry import registry
+from workers import tasks
+from workers.attendance import attend
+from workers.configuration import celery_configuration, direct_queue, queue_name
+from workers.graph_list import load_graphs
+from workers.opening import require_redis
+from workers.settings import Settings
+
+
+class OneTask(TaskRegistry):  # type: ignore[misc] # Celery has no types
+    """Takes our task and no other: not Celery's built-ins, and not those that a user's modules bring."""
+
+    def __setitem__(self, name: str, task: Any) -> None:
+        if name == tasks.TASK_NAME:
+            super().__setitem__(name, task)
+
+
+def build_app(settings: Settings) -> Celery:
+    """Make the Celery app of these settings; no graph is imported."""
+    app = _bare_app(settings)
+    tasks.register(app, settings)
+    return app
+
+
+def build_worker_app(settings: Settings) -> Celery:
+    """Make an app that imports its graphs where it starts a worker, and only there: Flower does without."""
+    app = _bare_app(settings)
+    runtime = tasks.register(app, settings)
+
+    def prepare(instance: Any, **_: Any) -> None:
+        if instance.app is app:
+            _consume_known_graphs(app, settings)
+            attend(instance, settings, runtime)
+
+    signals.celeryd_init.connect(prepare, weak=False)
+    return app
+
+
+def _bare_app(settings: Settings) -> Celery:
+    app = Celery("rollforward", tasks=OneTask(), set_as_current=False)
+    app.conf.update(celery_configuration(settings))
+    return app
+
+
+def worker_queues(settings: Settings) -> list[str]:
+    """The queues of the graphs that this process knows, and those that their fan-outs name."""
+    known = registry.known()
+    names = {queue_name(settings.namespace, graph, fingerprint) for graph, fingerprint in known}
+    fixed = {queue for graph, fingerprint in known for queue in _fixed_queues(registry.find(graph, fingerprint))}
+    return sorted(names | fixed)
+
+
+def _fixed_queues(graph: Graph[Any]) -> Iterator[str]:
+    for node in graph.nodes.values():
+        if isinstance(node, FanOutNode):
+            yield from [node.queue] if node.queue else []
+            yield from _fixed_queues(node.subgraph)
+        elif isinstance(node, SubgraphNode):
+            yield from _fixed_queues(node.graph)
+
+
+def _consume_known_graphs(app: Celery, settings: Settings) -> None:
+    try:
+        require_redis(settings)
+        load_graphs(settings.graphs)
+    except CallerError as error:
+        raise SystemExit(f"rollforward: {error}") from error
+    names = worker_queues(settings)
+    if not names:
+        raise SystemExit("rollforward: this worker has no graphs; list their modules in ROLLFORWARD_GRAPHS")
+    app.conf.task_default_queue = names[0]
+    app.conf.task_queues = [direct_queue(name) for name in names]

@@ -1,0 +1,84 @@
+"""What goes on beside a Celery worker from when it consumes until it has stopped."""
+
+import atexit
+import threading
+from typing import Any
+
+from celery import signals
+from celery.concurrency import prefork
+
+from workers.children import Children
+from workers.opening import open_worker_ledger
+from workers.periodic import Periodic
+from workers.presence import Presence
+from workers.runtime import CurrentRuntime
+from workers.settings import Settings
+
+EVERY_SECONDS = 1.0
+
+
+class Attendance:
+    """The presence of a worker and the care for its children, each on a thread of its own."""
+
+    def __init__(self, worker: Any, settings: Settings) -> None:
+        self._ledger = open_worker_ledger(settings)
+        presence = Presence(worker, settings, self._ledger)
+        children = Children(worker.hostname, self._ledger, self._ledger)
+        every = min(EVERY_SECONDS, settings.lease_seconds / 3)
+        self._presence = Periodic(
+            "rollforward-presence", presence.announce, every_seconds=every, last=presence.withdraw
+        )
+        self._children = Periodic("rollforward-children", children.look, every_seconds=every, last=children.finish)
+
+    def start(self) -> None:
+        self._presence.start()
+        self._children.start()
+
+    def leave(self) -> None:
+        """Take no more; what is under way is still looked after."""
+        self._presence.end()
+
+    def finish(self) -> None:
+        """Free what is still held, and let go of the connections."""
+        self._presence.end()
+        self._children.end()
+        self._presence.join()
+        self._children.join()
+        self._ledger.close()
+
+
+def attend(worker: Any, settings: Settings, runtime: CurrentRuntime) -> None:
+    """Attend a Celery worker that is about to start; its connections are made when it is ready, after its forks."""
+    attendance: list[Attendance] = []
+
+    def ready(sender: Any, **_: Any) -> None:
+        if sender.controller is worker:
+            _let_abandon(worker.pool, runtime)
+            attendance.append(Attendance(worker, settings))
+            attendance[0].start()
+            # Celery tells the end of a warm stop only.
+            atexit.register(ended)
+
+    def leaving(sender: str, **_: Any) -> None:
+        if attendance and sender == worker.hostname:
+            attendance[0].leave()
+
+    def ended(sender: Any = worker, **_: Any) -> None:
+        if attendance and sender is worker:
+            attendance.pop().finish()
+
+    signals.worker_ready.connect(ready, weak=False)
+    signals.worker_shutting_down.connect(leaving, weak=False)
+    signals.worker_shutdown.connect(ended, weak=False)
+
+
+def _let_abandon(pool: Any, runtime: CurrentRuntime) -> None:
+    """Give a pool without processes what Celery calls in a cold stop, and such a pool lacks."""
+    if isinstance(pool, prefork.TaskPool):
+        return
+
+    def terminate_job(*_: Any, **__: Any) -> None:
+        # Celery calls this in a signal handler, which must take no lock: the thread that it interrupts may hold it.
+        threading.Thread(target=runtime.abandon, name="rollforward-abandon", daemon=True).start()
+
+    pool.terminate_job = terminate_job

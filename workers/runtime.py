@@ -1,0 +1,112 @@
+"""What a worker process needs to run instances; one for each process, made with its first message."""
+
+import logging
+import os
+import threading
+from functools import lru_cache
+
+from orchestrator.errors import LedgerLost, LedgerUnavailable
+from orchestrator.execution.briefing import Briefing
+from orchestrator.fan_out.instance import Runtime
+from orchestrator.graph.registry import registry
+from orchestrator.ledger.claim import Claimed
+from orchestrator.seal import Seal
+from workers.code_version import code_version
+from workers.graph_list import load_graphs
+from workers.heartbeat import Heartbeat
+from workers.lease import Leases
+from workers.loop import LoopThread
+from workers.opening import open_worker_ledger
+from workers.process import this_owner
+from workers.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+BRIEFINGS_KEPT = 16
+GRAPHS_KEPT = 256
+
+
+class ProcessRuntime:
+    """The loop, the ledger and the leases of this process.
+
+    Nothing in it survives a fork: `current` makes a new one where the process is another.
+    """
+
+    def __init__(self, settings: Settings, worker: str) -> None:
+        load_graphs(settings.graphs)
+        self.settings = settings
+        self.pid = os.getpid()
+        self.owner = str(this_owner(worker))
+        self.seal = Seal(settings.seal_keys)
+        self.ledger = open_worker_ledger(settings)
+        self.leases = Leases()
+        self.loop = LoopThread("rollforward-instances")
+        find = lru_cache(maxsize=GRAPHS_KEPT)(registry.find)
+        self.runtime = Runtime(worker=worker, find=find, code_version=code_version(settings))
+        self._briefings = lru_cache(maxsize=BRIEFINGS_KEPT)(self._fetch_briefing)
+        self._beat_ledger = open_worker_ledger(settings)
+        self._heartbeat = Heartbeat(
+            self._beat_ledger,
+            self.leases,
+            self.loop,
+            every_seconds=settings.heartbeat_seconds,
+            ttl_seconds=settings.lease_seconds,
+        )
+        self._heartbeat.start()
+
+    def briefing_of(self, work: Claimed) -> Briefing:
+        """What all instances of the fan-out share, fetched once.
+
+        Raises:
+            LedgerLost: the ledger has none, or another one, by now.
+        """
+        return self._briefings(work.run_id, work.slot.fan_out, work.briefing_hash)
+
+    def abandon(self) -> None:
+        """Stop what runs, report nothing of it, and let others have it at once."""
+        self._heartbeat.close()
+        for leases in self.leases.by_run().values():
+            for lease in leases:
+                lease.lose()
+        try:
+            self._beat_ledger.release(self.owner)
+        except LedgerUnavailable as error:
+            logger.warning("leases not released, they end by themselves", extra={"error": str(error)})
+
+    def close(self) -> None:
+        """End the threads and let go of the connections."""
+        self._heartbeat.close()
+        self.loop.close()
+        self._beat_ledger.close()
+        self.ledger.close()
+
+    def _fetch_briefing(self, run_id: str, fan_out: str, briefing_hash: str) -> Briefing:
+        text = self.ledger.briefing(run_id, fan_out)
+        if text is None or Briefing.hash_of(text) != briefing_hash:
+            raise LedgerLost(run_id)
+        return Briefing.from_json(text)
+
+
+class CurrentRuntime:
+    """The runtime of whatever process asks: prefork children, threads and the solo pool alike."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._runtime: ProcessRuntime | None = None
+
+    def of(self, worker: str) -> ProcessRuntime:
+        """The runtime of this process, which is part of the worker of that name."""
+        runtime = self._runtime
+        if runtime is not None and runtime.pid == os.getpid():
+            return runtime
+        with self._lock:
+            if self._runtime is None or self._runtime.pid != os.getpid():
+                self._runtime = ProcessRuntime(self._settings, worker)
+            return self._runtime
+
+    def abandon(self) -> None:
+        """Stop what runs in this process, if anything ever did."""
+        runtime = self._runtime
+        if runtime is not None and runtime.pid == os.getpid():
+            runtime.abandon()
