@@ -1,1 +1,276 @@
 """Durable fan-out over Celery workers: kill anything, resume, and no finished instance runs twice."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rollforward.neighbour import check_neighbours
+
+if TYPE_CHECKING:
+    from orchestrator.compiled import (
+        CompiledGraph,
+    )
+    from orchestrator.context import (
+        current_attempt_index,
+        current_correlation_id,
+        current_fan_out_index,
+        current_invocation_id,
+        current_item_key,
+        current_lineage,
+        current_namespace,
+        current_run_id,
+        idempotency_key,
+        is_cancelled,
+        token,
+    )
+    from orchestrator.errors import (
+        BrokerUnavailable,
+        CallerError,
+        CheckpointNotFound,
+        CheckpointRecordInvalid,
+        CheckpointUnavailable,
+        CompileError,
+        EdgeException,
+        Fenced,
+        FingerprintMismatch,
+        GraphError,
+        GraphNotFound,
+        InstanceFailure,
+        InstanceLost,
+        InstanceTimeLimitExceeded,
+        LedgerLost,
+        LedgerUnavailable,
+        NodeException,
+        OperatorError,
+        PayloadTooLarge,
+        ReducerError,
+        RemoteError,
+        RollforwardError,
+        RoutingError,
+        RunAmbiguous,
+        RunCancelled,
+        RunExists,
+        RunIsDriven,
+        SchemaMismatch,
+        SealBroken,
+        StateNotSerializable,
+        StateValidationError,
+    )
+    from orchestrator.execution.local import (
+        LocalExecutor,
+    )
+    from orchestrator.graph.builder import (
+        GraphBuilder,
+    )
+    from orchestrator.graph.edge import (
+        END,
+    )
+    from orchestrator.graph.projection import (
+        DeclaredSameName,
+        ExplicitMapping,
+        FieldNameMatching,
+        Projection,
+    )
+    from orchestrator.middleware.retry import (
+        RetryConfig,
+        RetryMiddleware,
+        default_classifier,
+        deterministic_backoff,
+        exponential_jitter_backoff,
+    )
+    from orchestrator.reducer import (
+        Reducer,
+        append,
+        bounded_append,
+        concat_flatten,
+        dedupe_append,
+        last_write_wins,
+        merge,
+        merge_all,
+        merge_by_key,
+    )
+    from orchestrator.state import (
+        State,
+    )
+    from rollforward.mapping import (
+        ItemResult,
+        MapHandle,
+        MapOptions,
+        MapRun,
+        map,
+        start_map,
+    )
+    from workers.dispatch import (
+        CeleryExecutor,
+    )
+
+__all__ = [
+    "END",
+    "BrokerUnavailable",
+    "CallerError",
+    "CeleryExecutor",
+    "CheckpointNotFound",
+    "CheckpointRecordInvalid",
+    "CheckpointUnavailable",
+    "CompileError",
+    "CompiledGraph",
+    "DeclaredSameName",
+    "EdgeException",
+    "ExplicitMapping",
+    "Fenced",
+    "FieldNameMatching",
+    "FingerprintMismatch",
+    "GraphBuilder",
+    "GraphError",
+    "GraphNotFound",
+    "InstanceFailure",
+    "InstanceLost",
+    "InstanceTimeLimitExceeded",
+    "ItemResult",
+    "LedgerLost",
+    "LedgerUnavailable",
+    "LocalExecutor",
+    "MapHandle",
+    "MapOptions",
+    "MapRun",
+    "NodeException",
+    "OperatorError",
+    "PayloadTooLarge",
+    "Projection",
+    "Reducer",
+    "ReducerError",
+    "RemoteError",
+    "RetryConfig",
+    "RetryMiddleware",
+    "RollforwardError",
+    "RoutingError",
+    "RunAmbiguous",
+    "RunCancelled",
+    "RunExists",
+    "RunIsDriven",
+    "SchemaMismatch",
+    "SealBroken",
+    "State",
+    "StateNotSerializable",
+    "StateValidationError",
+    "append",
+    "bounded_append",
+    "concat_flatten",
+    "current_attempt_index",
+    "current_correlation_id",
+    "current_fan_out_index",
+    "current_invocation_id",
+    "current_item_key",
+    "current_lineage",
+    "current_namespace",
+    "current_run_id",
+    "dedupe_append",
+    "default_classifier",
+    "deterministic_backoff",
+    "exponential_jitter_backoff",
+    "idempotency_key",
+    "is_cancelled",
+    "last_write_wins",
+    "map",
+    "merge",
+    "merge_all",
+    "merge_by_key",
+    "start_map",
+    "token",
+]
+
+_HOMES = {
+    "orchestrator.context": (
+        "current_attempt_index",
+        "current_correlation_id",
+        "current_fan_out_index",
+        "current_invocation_id",
+        "current_item_key",
+        "current_lineage",
+        "current_namespace",
+        "current_run_id",
+        "idempotency_key",
+        "is_cancelled",
+        "token",
+    ),
+    "orchestrator.errors": (
+        "BrokerUnavailable",
+        "CallerError",
+        "CheckpointNotFound",
+        "CheckpointRecordInvalid",
+        "CheckpointUnavailable",
+        "CompileError",
+        "EdgeException",
+        "Fenced",
+        "FingerprintMismatch",
+        "GraphError",
+        "GraphNotFound",
+        "InstanceFailure",
+        "InstanceLost",
+        "InstanceTimeLimitExceeded",
+        "LedgerLost",
+        "LedgerUnavailable",
+        "NodeException",
+        "OperatorError",
+        "PayloadTooLarge",
+        "ReducerError",
+        "RemoteError",
+        "RollforwardError",
+        "RoutingError",
+        "RunAmbiguous",
+        "RunCancelled",
+        "RunExists",
+        "RunIsDriven",
+        "SchemaMismatch",
+        "SealBroken",
+        "StateNotSerializable",
+        "StateValidationError",
+    ),
+    "orchestrator.execution.local": ("LocalExecutor",),
+    "orchestrator.graph.builder": ("GraphBuilder",),
+    "orchestrator.compiled": ("CompiledGraph",),
+    "orchestrator.graph.edge": ("END",),
+    "orchestrator.graph.projection": (
+        "DeclaredSameName",
+        "ExplicitMapping",
+        "FieldNameMatching",
+        "Projection",
+    ),
+    "orchestrator.middleware.retry": (
+        "RetryConfig",
+        "RetryMiddleware",
+        "default_classifier",
+        "deterministic_backoff",
+        "exponential_jitter_backoff",
+    ),
+    "orchestrator.reducer": (
+        "Reducer",
+        "append",
+        "bounded_append",
+        "concat_flatten",
+        "dedupe_append",
+        "last_write_wins",
+        "merge",
+        "merge_all",
+        "merge_by_key",
+    ),
+    "orchestrator.state": ("State",),
+    "rollforward.mapping": ("ItemResult", "MapHandle", "MapOptions", "MapRun", "map", "start_map"),
+    "workers.dispatch": ("CeleryExecutor",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # What is not asked for is not imported: `rollforward --help` must be quick, and a graph needs no Celery.
+    home = next((home for home, names in _HOMES.items() if name in names), None)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+check_neighbours()

@@ -1,0 +1,109 @@
+"""Puts the parts together that drive runs: a store, a ledger with its executor, and an orchestrator."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from backends.ledgers.redis.orchestrator import RedisLedger
+from backends.opening import open_store
+from orchestrator.checkpoint.protocol import CheckpointStore
+from orchestrator.execution.lane import Lane, Options
+from orchestrator.execution.local import LocalExecutor
+from orchestrator.execution.orchestrator import Orchestrator
+from orchestrator.fan_out.instance import Runtime
+from orchestrator.graph.registry import registry
+from orchestrator.ledger.memory import MemoryLedger
+from orchestrator.ledger.protocol import WorkerRegistry
+from orchestrator.seal import Seal
+from rollforward.liveness import is_dead
+from workers.code_version import code_version
+from workers.dispatch import CeleryExecutor
+from workers.opening import RedisNotNamed, open_worker_ledger
+from workers.process import this_owner
+from workers.settings import Settings
+
+ExecutorName = Literal["celery", "local"]
+CLAIM_DEADLINE = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """The parts of a process that drives runs; `workers` is there where instances go to workers."""
+
+    store: CheckpointStore
+    lane: Lane
+    orchestrator: Orchestrator
+    workers: WorkerRegistry | None
+
+
+@asynccontextmanager
+async def opened_store(settings: Settings) -> AsyncIterator[CheckpointStore]:
+    """The checkpoint store of these settings, closed at the end."""
+    store = open_store(settings.checkpoint_url, namespace=settings.namespace)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def assembled(
+    settings: Settings, executor: ExecutorName, *, claim_deadline: timedelta = CLAIM_DEADLINE
+) -> AsyncIterator[Assembly]:
+    """Everything that drives runs, closed at the end; `celery` needs a Redis URL in the settings."""
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(opened_store(settings))
+        workers = open_worker_ledger(settings) if executor == "celery" else None
+        if workers is None:
+            lane = await stack.enter_async_context(_local_lane(settings))
+        else:
+            stack.callback(workers.close)
+            lane = await stack.enter_async_context(_celery_lane(settings, workers))
+        orchestrator = Orchestrator(store, lane=lane, options=_options(settings, claim_deadline), is_dead=is_dead)
+        yield Assembly(store, lane, orchestrator, workers)
+
+
+def open_orchestrator_ledger(settings: Settings) -> RedisLedger:
+    """An orchestrator's end of the ledger; it connects when it is first used, and is to be closed.
+
+    Raises:
+        RedisNotNamed: the settings have no Redis.
+    """
+    if settings.redis_url is None:
+        raise RedisNotNamed
+    return RedisLedger(settings.redis_url, namespace=settings.namespace, seal=Seal(settings.seal_keys))
+
+
+@asynccontextmanager
+async def _celery_lane(settings: Settings, workers: WorkerRegistry) -> AsyncIterator[Lane]:
+    async with AsyncExitStack() as stack:
+        ledger = open_orchestrator_ledger(settings)
+        stack.push_async_callback(ledger.close_connections)
+        executor = CeleryExecutor(settings, workers)
+        stack.push_async_callback(executor.close)
+        yield Lane(ledger=ledger, executor=executor)
+
+
+@asynccontextmanager
+async def _local_lane(settings: Settings) -> AsyncIterator[Lane]:
+    ledger = MemoryLedger(max_bytes=settings.max_item_bytes)
+    runtime = Runtime(worker="local", find=registry.find, code_version=code_version(settings))
+    executor = LocalExecutor(ledger, runtime)
+    try:
+        yield Lane(ledger=ledger, executor=executor)
+    finally:
+        await executor.close()
+
+
+def _options(settings: Settings, claim_deadline: timedelta) -> Options:
+    return Options(
+        owner=str(this_owner("orchestrator")),
+        instance_lease=timedelta(seconds=settings.lease_seconds),
+        heartbeat=timedelta(seconds=settings.heartbeat_seconds),
+        claim_deadline=claim_deadline,
+        max_deliveries=settings.max_deliveries,
+        max_item_bytes=settings.max_item_bytes,
+        code_version=code_version(settings),
+    )

@@ -1,0 +1,123 @@
+"""`rollforward run`."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.checkpoint.row import RunStatus
+from orchestrator.errors import CallerError
+from orchestrator.graph.graph import Graph
+from orchestrator.state import State
+from rollforward.assembly import Assembly, ExecutorName, assembled
+from rollforward.cli.conclusion import print_ending, report
+from rollforward.cli.drive import Conclusion, announce, conclude, ready
+from rollforward.cli.first_state import FirstState
+from rollforward.cli.progress import STYLES
+from rollforward.cli.run_id import checked_run_id, new_run_id
+from rollforward.cli.setting import read_settings
+from rollforward.cli.verb import Verb, output_option
+from rollforward.graph_address import GraphAddress
+from rollforward.hosting import Host, hosted
+from workers.settings import Settings
+
+_FILE = click.Path(path_type=Path)
+
+
+class NeedsDeployment(CallerError):
+    """What was asked for outlives this process, and nothing here does."""
+
+    category = "needs_deployment"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} needs a deployment: set ROLLFORWARD_REDIS_URL, and ROLLFORWARD_CHECKPOINT_URL where the store is "
+            "not in this folder"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewRun:
+    """A run that is about to be submitted."""
+
+    run_id: str
+    address: GraphAddress
+    graph: Graph
+    state: State
+
+
+@click.command(cls=Verb)
+@click.argument("graph", metavar="MODULE:GRAPH")
+@click.option("--input", "input_file", type=_FILE, metavar="FILE.json", help="Fields of the first state.")
+@click.option("--set", "assignments", multiple=True, metavar="FIELD=JSON", help="One field of the first state.")
+@click.option("--items", "item_file", type=_FILE, metavar="FILE", help="Items: .jsonl, .csv, or a text a line.")
+@click.option("--into", metavar="FIELD", help="The field of the first state that the items go into.")
+@click.option("--run-id", help="The run's id; by default a new one.")
+@click.option("--executor", type=click.Choice(["celery", "local"]), default="celery", show_default=True)
+@click.option("--workers", type=click.IntRange(min=1), help="Places of the workers started for this run.")
+@click.option("--detach", is_flag=True, help="Submit only; `rollforward serve` drives it.")
+@click.option("--progress", type=click.Choice(STYLES), default="auto", show_default=True)
+@output_option()
+def command(graph: str, **options: Any) -> None:
+    """Run a graph to its end, with the current folder on the import path.
+
+    With no Redis configured the run is embedded: a private Redis and workers that end with it, and everything that
+    it keeps in .rollforward/.
+    """
+    settings = read_settings()
+    new = _prepared(graph, options)
+    settings = with_graph(settings, new.address)
+    if options["detach"]:
+        _submit_only(settings, new, output=options["output"])
+        return
+    with hosted(settings, options["executor"], workers=options["workers"]) as host:
+        announce(host)
+        conclusion = asyncio.run(_driven(host, new, style=options["progress"]))
+        exit_code = report(conclusion, new.graph, output=options["output"])
+    click.get_current_context().exit(exit_code)
+
+
+def with_graph(settings: Settings, address: GraphAddress) -> Settings:
+    """The settings with the module of a graph among those that workers import."""
+    graphs = tuple(dict.fromkeys((*settings.graphs, address.module)))
+    return settings.model_copy(update={"graphs": graphs})
+
+
+def _prepared(graph: str, options: dict[str, Any]) -> NewRun:
+    run_id = checked_run_id(options["run_id"]) if options["run_id"] else new_run_id()
+    address = GraphAddress.parse(graph)
+    compiled = address.load()
+    names = ("input_file", "assignments", "item_file", "into")
+    state = FirstState(**{name: options[name] for name in names}).build(compiled.state_class)
+    return NewRun(run_id=run_id, address=address, graph=compiled, state=state)
+
+
+def _submit_only(settings: Settings, new: NewRun, *, output: str) -> None:
+    if settings.redis_url is None:
+        raise NeedsDeployment("--detach")
+
+    async def submit() -> None:
+        async with assembled(settings, "celery") as assembly:
+            await ready(assembly, Host(settings, "celery"), new.graph)
+            await assembly.orchestrator.submit(new.graph, new.state, run_id=new.run_id)
+
+    asyncio.run(submit())
+    status = RunStatus.SUBMITTED
+    print_ending(Conclusion(run_id=new.run_id, invocation_id=new.run_id, status=status), new.graph, output=output)
+
+
+async def _driven(host: Host, new: NewRun, *, style: str) -> Conclusion:
+    async with assembled(host.settled(), host.executor, claim_deadline=host.claim_deadline) as assembly:
+        await ready(assembly, host, new.graph)
+        await _submitted(assembly, host, new)
+        handle = await assembly.orchestrator.start(new.run_id, new.graph)
+        return await conclude(handle, host, style=style)
+
+
+async def _submitted(assembly: Assembly, host: Host, new: NewRun) -> None:
+    await assembly.orchestrator.submit(new.graph, new.state, run_id=new.run_id)
+    if host.folder is not None:
+        executor: ExecutorName = host.executor
+        host.folder.remember(new.run_id, {"graph": str(new.address), "executor": executor})

@@ -1,0 +1,34 @@
+"""`rollforward worker`."""
+
+from typing import Any
+
+import click
+
+from orchestrator.errors import CallerError
+from rollforward.cli.setting import read_settings
+from rollforward.cli.verb import Verb
+from rollforward.embedded.folder import DEFAULT_PATH, Folder
+from workers.launch import run_worker
+
+
+class WorkerNeedsRedis(CallerError):
+    """There is no ledger to work from."""
+
+    category = "needs_deployment"
+
+    def __init__(self) -> None:
+        super().__init__("a worker needs ROLLFORWARD_REDIS_URL, or an embedded run going on in this folder")
+
+
+@click.command(cls=Verb)
+@click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Places; by default one per processor.")
+@click.option("--pool", type=click.Choice(["prefork", "threads", "solo"]), default="prefork", show_default=True)
+@click.option("-n", "--name", metavar="NAME@HOST", help="The worker's name; %h is the host's.")
+@click.option("-l", "--loglevel", default="warning", show_default=True)
+def command(**options: Any) -> None:
+    """Run a worker with the graphs of ROLLFORWARD_GRAPHS until it is stopped."""
+    settings = read_settings()
+    url = settings.redis_url or Folder(DEFAULT_PATH).live_redis_url
+    if url is None:
+        raise WorkerNeedsRedis
+    run_worker(settings.model_copy(update={"redis_url": url}), **options)

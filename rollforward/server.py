@@ -1,0 +1,95 @@
+"""Drives whatever runs of a store wait for an orchestrator."""
+
+import asyncio
+import logging
+
+from orchestrator.checkpoint.row import Run, RunFilter, RunStatus
+from orchestrator.errors import GraphNotFound, OperatorError, RollforwardError
+from orchestrator.execution.handle import RunHandle
+from orchestrator.graph.registry import registry
+from rollforward.assembly import Assembly, assembled
+from workers.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_SECONDS = 1.0
+MOST_LOOKED_AT = 1000
+_WAITING = frozenset((RunStatus.SUBMITTED, RunStatus.ORPHANED))
+
+
+async def serve(settings: Settings, *, most: int, until: asyncio.Event) -> None:
+    """Drive submitted and orphaned runs of the graphs that this process knows, `most` at once, until the event."""
+    async with assembled(settings, "celery") as assembly:
+        server = Server(assembly, most=most)
+        log.info("serving", extra={"graphs": [name for name, _ in registry.known()]})
+        try:
+            while not until.is_set():
+                await server.look()
+                await _either(until, LOOK_EVERY_SECONDS)
+        finally:
+            await server.hand_back()
+
+
+class Server:
+    """The runs that this process drives."""
+
+    def __init__(self, assembly: Assembly, *, most: int) -> None:
+        self._assembly = assembly
+        self._most = most
+        self._handles: dict[str, RunHandle] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._left_alone: set[str] = set()
+
+    async def look(self) -> None:
+        """Take up the runs that wait, the oldest first; a store that is away is looked at again later."""
+        try:
+            waiting = await self._assembly.store.list_runs(RunFilter(statuses=_WAITING, limit=MOST_LOOKED_AT))
+        except OperatorError as error:
+            log.warning("store away", extra={"error": str(error)})
+            return
+        for run in reversed(waiting):
+            if len(self._tasks) < self._most and run.run_id not in self._tasks:
+                await self._take(run)
+
+    async def hand_back(self) -> None:
+        """Give every run up, for another server."""
+        await asyncio.gather(*(handle.detach() for handle in self._handles.values()))
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _take(self, run: Run) -> None:
+        try:
+            graph = registry.find(run.graph, run.fingerprint)
+        except GraphNotFound:
+            self._leave_alone(run, "run of an unknown graph left alone")
+            return
+        try:
+            handle = await self._assembly.orchestrator.start(run.run_id, graph)
+        except RollforwardError as error:
+            log.info("run not taken", extra={"run_id": run.run_id, "error": str(error)})
+            return
+        log.info("run taken", extra={"run_id": run.run_id, "invocation_id": handle.invocation_id, "graph": run.graph})
+        self._handles[run.run_id] = handle
+        self._tasks[run.run_id] = asyncio.create_task(self._driven(handle))
+
+    def _leave_alone(self, run: Run, reason: str) -> None:
+        if run.run_id not in self._left_alone:
+            self._left_alone.add(run.run_id)
+            log.warning(reason, extra={"run_id": run.run_id, "graph": run.graph, "fingerprint": run.fingerprint})
+
+    async def _driven(self, handle: RunHandle) -> None:
+        try:
+            await handle.result()
+            log.info("run succeeded", extra={"run_id": handle.run_id})
+        except RollforwardError as error:
+            log.warning("run ended", extra={"run_id": handle.run_id, "category": error.category, "error": str(error)})
+        except asyncio.CancelledError:
+            log.info("run handed back", extra={"run_id": handle.run_id})
+        finally:
+            self._handles.pop(handle.run_id, None)
+            self._tasks.pop(handle.run_id, None)
+
+
+async def _either(event: asyncio.Event, seconds: float) -> None:
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait({waiting}, timeout=seconds)
+    waiting.cancel()

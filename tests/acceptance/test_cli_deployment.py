@@ -1,0 +1,247 @@
+"""The command line against a deployment: a Redis, workers and servers that do not end with it."""
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+
+from tests.service.cli import CommandLine
+from tests.service.redis import RedisServer
+from tests.service.worker import WorkerProcess, wait_until
+
+GRAPH = "tests.graph.tiny:graph"
+GRAPHS = "tests.graph.tiny"
+COUNT = 6
+
+
+@pytest.fixture
+def deployed(cli: CommandLine, redis_url: str) -> CommandLine:
+    environment = {
+        "ROLLFORWARD_REDIS_URL": redis_url,
+        "ROLLFORWARD_GRAPHS": GRAPHS,
+        "ROLLFORWARD_CHECKPOINT_URL": f"sqlite:///{cli.folder}/state.db",
+    }
+    return CommandLine(cli.folder, environment, cli.mark)
+
+
+@pytest.fixture
+def worker(tmp_path: Path, redis_url: str) -> Iterator[WorkerProcess]:
+    with WorkerProcess(tmp_path, redis_url=redis_url, graphs=[GRAPHS], pool="threads", concurrency=2) as started:
+        yield started
+
+
+def waiting(folder: Path) -> tuple[str, ...]:
+    fields = [f"numbers={list(range(COUNT))}", 'act="wait"', f'folder="{folder}"']
+    return (GRAPH, "--run-id", "one", *(part for one in fields for part in ("--set", one)))
+
+
+def instance_starts(folder: Path) -> None:
+    wait_until(lambda: list(folder.glob("started-*")), what="an instance starts")
+
+
+def status(cli: CommandLine) -> str:
+    found = cli.run("status", "one", "-o", "json")
+    return found.document["status"] if found.code == 0 else ""
+
+
+def logged(folder: Path, name: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+@contextmanager
+def serving(cli: CommandLine, name: str) -> Iterator[Popen[str]]:
+    """A server that has begun to serve, and logs to a file of that name."""
+    log = cli.folder / name
+    with cli.started("serve", stderr=log) as process:
+        wait_until(lambda: "serving" in log.read_text(), what="the server serves", because=log.read_text)
+        yield process
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_run_uses_the_workers_of_the_deployment(deployed):
+    ended = deployed.ok("run", GRAPH, "--set", "numbers=[1, 2]", "-o", "json")
+    assert ended.document["state"]["results"] == ["2", "4"]
+    items = deployed.ok("items", ended.document["run_id"], "-o", "jsonl").lines
+    assert {item["worker"] for item in items} == {"worker@test"}
+    assert not (deployed.folder / ".rollforward").exists()
+
+
+def test_workers_may_be_started_for_a_run(deployed):
+    ended = deployed.ok("run", GRAPH, "--set", "numbers=[1, 2]", "--workers", "1", "-o", "json")
+    assert ended.document["state"]["results"] == ["2", "4"]
+    assert deployed.processes() == []
+
+
+def test_a_missing_worker_is_said_at_once(deployed, tmp_path, redis_url):
+    with deployed.started("run", GRAPH, "--set", "numbers=[1]", "--run-id", "one") as process:
+        assert process.stderr is not None
+        assert "No live worker has graph tiny (fingerprint " in process.stderr.readline()
+        wait_until(lambda: status(deployed) == "running", what="the run is running")
+        problems = deployed.ok("status", "one", "-o", "json").document["problems"]
+        assert "no_worker" in [problem["code"] for problem in problems]
+        with WorkerProcess(tmp_path, redis_url=redis_url, graphs=[GRAPHS], pool="threads"):
+            process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+@pytest.mark.usefixtures("worker")
+def test_ctrl_c_detaches_and_another_goes_on(deployed):
+    with deployed.started("run", *waiting(deployed.folder)) as process:
+        instance_starts(deployed.folder)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "rollforward resume one" in stderr
+    assert status(deployed) == "submitted"
+    (deployed.folder / "go").touch()
+    deployed.ok("resume", "one")
+    assert [item["delivery_attempt"] for item in deployed.ok("items", "one", "-o", "jsonl").lines] == [1] * COUNT
+
+
+@pytest.mark.usefixtures("worker")
+def test_resume_need_not_wait_for_the_lease_of_a_dead_orchestrator(deployed):
+    with deployed.started("run", *waiting(deployed.folder)) as process:
+        instance_starts(deployed.folder)
+        process.kill()
+        process.wait()
+        assert status(deployed) == "running"
+        (deployed.folder / "go").touch()
+        deployed.ok("resume", "one")
+    assert deployed.ok("verify", "one", "-o", "json").document["ok"]
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_detached_run_is_driven_by_a_server(deployed):
+    submitted = deployed.ok("run", *waiting(deployed.folder), "--detach", "-o", "json").document
+    assert (submitted["run_id"], submitted["status"], submitted["state"]) == ("one", "submitted", None)
+    (deployed.folder / "go").touch()
+    with serving(deployed, "server.log"):
+        wait_until(lambda: status(deployed) == "succeeded", what="the run succeeds")
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_server_that_ends_leaves_its_runs_to_another(deployed, number):
+    deployed.ok("run", *waiting(deployed.folder), "--detach")
+    with serving(deployed, "first.log") as first, serving(deployed, "second.log"):
+        instance_starts(deployed.folder)
+        owner = deployed.ok("status", "one", "-o", "json").document["owner"]
+        is_first = f":{first.pid}:" in owner
+        if is_first:
+            first.send_signal(number)
+            first.wait(timeout=30)
+        (deployed.folder / "go").touch()
+        wait_until(lambda: status(deployed) == "succeeded", what="the run succeeds")
+    if is_first and number == signal.SIGTERM:
+        assert "run handed back" in [line["event"] for line in logged(deployed.folder, "first.log")]
+    assert deployed.ok("verify", "one", "-o", "json").document["ok"]
+
+
+def test_a_server_leaves_runs_of_unknown_graphs_alone(deployed):
+    fields = ("--executor", "local", "--run-id", "one")
+    failed = deployed.run("run", "tests.graph.crashing:graph", *fields)
+    assert failed.code == 1
+    with deployed.started("run", "tests.graph.crashing:graph", "--run-id", "two", "--detach") as process:
+        process.communicate(timeout=30)
+    with serving(deployed, "server.log"):
+        wait_until(
+            lambda: "left alone" in (deployed.folder / "server.log").read_text(), what="the server says what it leaves"
+        )
+        deployed.ok("ls")
+    left = [line for line in logged(deployed.folder, "server.log") if "left alone" in str(line["event"])]
+    assert [line["run_id"] for line in left] == ["two"]
+    assert deployed.ok("status", "two", "-o", "json").document["status"] == "submitted"
+
+
+def test_serve_needs_a_deployment_and_graphs(cli, deployed):
+    assert "serve needs a deployment" in cli.run("serve").stderr
+    bare = CommandLine(deployed.folder, {**deployed.environment, "ROLLFORWARD_GRAPHS": ""}, deployed.mark)
+    assert "ROLLFORWARD_GRAPHS" in bare.run("serve").stderr
+    broken = CommandLine(deployed.folder, {**deployed.environment, "ROLLFORWARD_GRAPHS": "no_such"}, deployed.mark)
+    ended = broken.run("serve")
+    assert (ended.code, "Traceback" in ended.stderr) == (2, False)
+    assert "no_such" in ended.stderr
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that a test may set or stop."""
+    server = RedisServer(tmp_path / "own").start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def with_redis(cli: CommandLine, server: RedisServer, **more: str) -> CommandLine:
+    return CommandLine(cli.folder, {"ROLLFORWARD_REDIS_URL": server.url, **more}, cli.mark)
+
+
+def grades(cli: CommandLine) -> tuple[int, dict[str, str]]:
+    ended = cli.run("doctor", "-o", "json")
+    return ended.code, {finding["check"]: finding["grade"] for finding in ended.document["findings"]}
+
+
+def test_doctor_finds_a_good_deployment_well(cli, own_redis):
+    code, found = grades(with_redis(cli, own_redis))
+    assert code == 0, found
+    assert found["redis eviction"] == found["redis append-only file"] == found["redis probe"] == "ok"
+    assert found["workers"] == "warning"
+
+
+def test_doctor_names_live_workers_and_their_graphs(deployed, worker):
+    findings = deployed.ok("doctor", "-o", "json").document["findings"]
+    (named,) = [finding for finding in findings if finding["check"] == f"worker {worker.name}"]
+    assert "tiny (" in named["message"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "store", "check", "grade"),
+    [
+        ("maxmemory-policy", "allkeys-lru", None, "redis eviction", "refused"),
+        ("appendonly", "no", None, "redis append-only file", "warning"),
+        ("appendonly", "no", "redis", "redis append-only file", "refused"),
+    ],
+)
+def test_doctor_refuses_a_redis_that_loses_things(cli, own_redis, setting, value, store, check, grade):
+    with own_redis.client() as client:
+        client.config_set(setting, value)
+    more = {"ROLLFORWARD_CHECKPOINT_URL": own_redis.url} if store else {}
+    code, found = grades(with_redis(cli, own_redis, **more))
+    assert found[check] == grade
+    assert code == (1 if grade == "refused" else 0)
+
+
+@pytest.mark.parametrize(
+    "environment", [{"ROLLFORWARD_REDIS_URL": "redis://127.0.0.1:1"}, {"ROLLFORWARD_CHECKPOINT_URL": "memory://"}]
+)
+def test_doctor_refuses_what_is_away_or_keeps_nothing(cli, environment):
+    assert grades(CommandLine(cli.folder, environment, cli.mark))[0] == 1
+
+
+@pytest.mark.usefixtures("worker")
+def test_status_says_that_redis_is_away(deployed):
+    with deployed.started("run", *waiting(deployed.folder)):
+        instance_starts(deployed.folder)
+        away = {**deployed.environment, "ROLLFORWARD_REDIS_URL": "redis://127.0.0.1:1/0"}
+        document = CommandLine(deployed.folder, away).ok("status", "one", "-o", "json").document
+        (deployed.folder / "go").touch()
+    assert [problem["code"] for problem in document["problems"]] == ["redis_away"]
+    assert document["total"] == COUNT
+
+
+def test_migrate_may_be_run_again_and_again(cli):
+    first, second = cli.ok("migrate").stderr, cli.ok("migrate").stderr
+    assert "has this version's schema now" in first
+    assert "had this version's schema already" in second
+    assert first.count("\n") == 1
+
+
+def test_a_worker_needs_a_redis(cli):
+    ended = cli.run("worker")
+    assert ended.code == 2
+    assert "ROLLFORWARD_REDIS_URL" in ended.stderr

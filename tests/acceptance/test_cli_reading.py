@@ -1,0 +1,202 @@
+"""What the verbs print of a run, in shapes that scripts rely on."""
+
+import json
+from datetime import datetime
+
+import pytest
+
+from tests.service.cli import CommandLine
+
+GRAPH = "tests.graph.tiny:graph"
+
+
+@pytest.fixture
+def ended(cli: CommandLine) -> CommandLine:
+    """A folder with one run, `good`, of three instances."""
+    cli.ok("run", GRAPH, "--executor", "local", "--set", "numbers=[1, 2, 3]", "--run-id", "good", "--progress", "none")
+    return cli
+
+
+@pytest.fixture
+def failed(cli: CommandLine) -> CommandLine:
+    """A folder with one run, `bad`, all of whose instances failed and were collected."""
+    fields = ("--set", "numbers=[1, 2, 3]", "--set", 'act="fail"')
+    cli.ok("run", GRAPH, "--executor", "local", *fields, "--run-id", "bad", "--progress", "none")
+    return cli
+
+
+def test_run_prints_ids_status_and_state(cli):
+    ended = cli.ok("run", GRAPH, "--executor", "local", "--set", "numbers=[4]", "-o", "json")
+    document = ended.document
+    assert document["schema_version"] == 1
+    assert document["status"] == "succeeded"
+    assert document["state"] == {"numbers": [4], "act": "double", "folder": "", "results": ["8"]}
+    assert document["run_id"] == document["invocation_id"]
+
+
+def test_resume_of_a_finished_run_prints_its_result_again(ended):
+    document = ended.ok("resume", "good", "-o", "json").document
+    assert document["status"] == "succeeded"
+    assert document["state"]["results"] == ["2", "4", "6"]
+
+
+def test_a_run_is_found_by_a_unique_prefix(ended):
+    assert ended.ok("status", "go", "-o", "json").document["run_id"] == "good"
+
+
+def test_status_counts_by_state(ended):
+    document = ended.ok("status", "good", "-o", "json").document
+    assert document["counts"] == dict.fromkeys(document["counts"], 0) | {"succeeded": 3}
+    assert (document["total"], document["problems"], document["eta_s"]) == (3, [], None)
+    assert datetime.fromisoformat(document["created_at"]).utcoffset().total_seconds() == 0
+
+
+def test_items_print_one_object_per_instance(ended):
+    items = ended.ok("items", "good", "-o", "jsonl").lines
+    assert [item["fan_out_index"] for item in items] == [0, 1, 2]
+    expected = {"fan_out": "pieces", "lineage": [], "state": "succeeded", "delivery_attempt": 1, "error": None}
+    assert all(expected.items() <= item.items() for item in items)
+    assert [item["key"] for item in items] == ["1", "2", "3"]
+    assert all(item["worker"] for item in items)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "indexes"),
+    [
+        (["--index", "1"], [1]),
+        (["--index", "1-2"], [1, 2]),
+        (["--index", "2-"], [2]),
+        (["--index", "7-9"], []),
+        (["--state", "failed"], []),
+        (["--state", "failed", "--state", "succeeded", "--limit", "2"], [0, 1]),
+        (["--fan-out", "pieces"], [0, 1, 2]),
+        (["--fan-out", "other"], []),
+    ],
+)
+def test_items_are_selected(ended, arguments, indexes):
+    items = ended.ok("items", "good", "-o", "json", *arguments).document["items"]
+    assert [item["fan_out_index"] for item in items] == indexes
+
+
+def test_errors_say_what_failed_and_where(failed):
+    errors = failed.ok("errors", "bad", "-o", "jsonl").lines
+    assert [error["fan_out_index"] for error in errors] == [0, 1, 2]
+    assert {error["type"] for error in errors} == {"ValueError"}
+    assert errors[0]["message"] == "item 1 is bad"
+    assert "raise ValueError" in errors[0]["traceback"]
+
+
+@pytest.mark.parametrize(("group", "name"), [("type", "ValueError"), ("node", "pieces/work")])
+def test_errors_are_counted_by_group(failed, group, name):
+    groups = failed.ok("errors", "bad", "--group-by", group, "-o", "json").document["items"]
+    assert [(one[group], one["count"]) for one in groups] == [(name, 3)]
+
+
+def test_collected_failures_leave_the_run_succeeded(failed):
+    assert failed.ok("status", "bad", "-o", "json").document["counts"]["failed"] == 3
+    assert failed.ok("verify", "bad", "-o", "json").document["fan_outs"][0]["failed"] == 3
+
+
+def test_results_come_by_index(ended):
+    results = ended.ok("results", "good", "-o", "jsonl").lines
+    assert [one["result"] for one in results] == [{"result": "2"}, {"result": "4"}, {"result": "6"}]
+
+
+def test_results_are_written_to_a_file(ended):
+    ran = ended.ok("results", "good", "--to", "out.jsonl")
+    assert ran.stdout == ""
+    written = (ended.folder / "out.jsonl").read_text().splitlines()
+    assert [json.loads(line)["fan_out_index"] for line in written] == [0, 1, 2]
+
+
+def test_results_to_a_place_that_cannot_be_written_is_said(ended):
+    ran = ended.run("results", "good", "--to", "no/such/folder/out.jsonl")
+    assert ran.code == 2
+    assert "cannot be written" in ran.stderr
+
+
+def test_ls_lists_newest_first(ended):
+    ended.ok("run", GRAPH, "--executor", "local", "--set", "numbers=[1]", "--run-id", "later", "--progress", "none")
+    assert [run["run_id"] for run in ended.ok("ls", "-o", "json").document["items"]] == ["later", "good"]
+    assert [run["run_id"] for run in ended.ok("ls", "-o", "jsonl", "--limit", "1").lines] == ["later"]
+    assert ended.ok("ls", "-o", "jsonl", "--status", "failed").lines == []
+
+
+def test_looking_makes_nothing(cli):
+    assert cli.ok("ls", "-o", "json").document["items"] == []
+    assert list(cli.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["ls", "status", "items", "errors", "results", "verify"])
+def test_tables_are_for_people(failed, verb):
+    arguments = [] if verb == "ls" else ["bad"]
+    ran = failed.ok(verb, *arguments)
+    assert "{" not in ran.stdout.splitlines()[0] if ran.stdout else verb == "results"
+
+
+def test_watch_ends_with_the_run(ended):
+    assert ended.ok("status", "good", "--watch", "-o", "jsonl").lines[-1]["status"] == "succeeded"
+
+
+def test_json_progress_goes_to_stderr(cli):
+    ran = cli.ok("run", GRAPH, "--executor", "local", "--set", "numbers=[1, 2]", "-o", "json", "--progress", "json")
+    last = json.loads(ran.stderr.splitlines()[-1])
+    assert (last["done"], last["total"]) == (2, 2)
+    assert ran.document["status"] == "succeeded"
+
+
+def test_a_reader_that_leaves_early_is_no_error(ended):
+    with ended.started("items", "good", "-o", "jsonl") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        told = process.stderr.read()
+        process.wait(timeout=30)
+    assert told == ""
+    assert process.returncode in (0, 141)
+
+
+def test_a_failed_run_says_so_and_can_be_resumed(cli):
+    ended = cli.run("run", "tests.graph.crashing:graph", "--executor", "local", "--run-id", "one", "-o", "json")
+    assert ended.code == 1
+    assert ended.document["status"] == "failed"
+    assert ended.document["state"] is None
+    assert "the tool is missing" in ended.document["error"]["message"]
+    assert "rollforward resume one" in ended.stderr
+    (cli.folder / "tool").touch()
+    assert cli.ok("resume", "one", "-o", "json").document["state"]["is_done"] is True
+
+
+def test_config_says_where_each_value_came_from(cli):
+    (cli.folder / "pyproject.toml").write_text("[tool.rollforward]\nmax_deliveries = 7\n")
+    environment = {
+        "ROLLFORWARD_SECRET": "hush",
+        "ROLLFORWARD_CHECKPOINT_URL": "postgresql+psycopg://me:hush@host/db",
+        "CELERY_BROKER_URL": "amqp://me:hush@host//",
+    }
+    ran = CommandLine(cli.folder, environment).ok("config", "-o", "json")
+    settings = {one["name"]: (one["value"], one["source"]) for one in ran.document["items"]}
+    assert settings["ROLLFORWARD_MAX_DELIVERIES"] == ("7", "pyproject.toml")
+    assert settings["ROLLFORWARD_LEASE_SECONDS"] == ("15.0", "default")
+    assert settings["ROLLFORWARD_BROKER_URL"] == ("amqp://me:***@host//", "env CELERY_BROKER_URL")
+    assert settings["ROLLFORWARD_CHECKPOINT_URL"][1] == "env ROLLFORWARD_CHECKPOINT_URL"
+    assert "hush" not in ran.stdout
+
+
+def test_items_come_from_text_lines_json_lines_and_csv_rows(cli):
+    (cli.folder / "items.txt").write_text("1\n2\n")
+    (cli.folder / "items.jsonl").write_text("3\n\n4\n")
+    for name, results in (("items.txt", ["2", "4"]), ("items.jsonl", ["6", "8"])):
+        ran = cli.ok("run", GRAPH, "--executor", "local", "--items", name, "--into", "numbers", "-o", "json")
+        assert ran.document["state"]["results"] == results
+
+
+def test_help_needs_no_verb_to_be_loaded(cli):
+    shown = cli.ok("--help").stdout
+    for verb in ("run", "resume", "serve", "verify", "doctor"):
+        assert f"\n  {verb} " in shown
+
+
+def test_every_verb_has_help(cli):
+    for verb in ("run", "resume", "ls", "status", "items", "errors", "results", "verify", "cancel", "worker", "serve"):
+        assert "Usage: rollforward" in cli.ok(verb, "--help").stdout
