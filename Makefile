@@ -1,0 +1,66 @@
+# Every tool comes from .venv, which is made from constraints.txt; nothing else has to be installed or activated.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+COMPOSE := docker compose -f deploy/compose.yaml
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test check fmt lint format types layers sizes bench docs up down clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	touch $@
+
+demo: $(READY) ## audit the standard library on 2 workers, kill a worker and the orchestrator, resume, verify
+	$(BIN)/rollforward demo
+
+test: $(READY) ## run all tests against real Redis, PostgreSQL and workers
+	$(BIN)/pytest
+
+check: lint format types layers sizes test ## everything CI asks for; the tests come last
+
+fmt: $(READY) ## format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(READY) ## check the code with ruff
+	$(BIN)/ruff check .
+
+format: $(READY) ## check that the code is formatted
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## check the types with mypy --strict
+	$(BIN)/mypy
+
+layers: $(READY) ## check that no lower layer imports an upper one
+	$(BIN)/lint-imports
+
+sizes: $(READY) ## check the sizes of files and functions, and their names
+	$(BIN)/pytest -q tests/unit/test_house_rules.py
+
+docs: $(READY) ## check that the links of README and docs resolve and that the README tells the truth
+	$(BIN)/pytest -q tests/unit/test_docs.py tests/acceptance/test_readme.py
+
+bench: $(READY) ## measure what docs/benchmarks.md tabulates
+	$(BIN)/python -m benchmarks.fan_out
+
+deploy/.env: # secrets of this machine's compose deployment, made once
+	umask 077 && for name in REDIS_PASSWORD POSTGRES_PASSWORD FLOWER_PASSWORD ROLLFORWARD_SECRET; do \
+		echo "$$name=$$($(PYTHON) -c 'import secrets; print(secrets.token_hex(24))')"; done > $@
+
+up: deploy/.env ## start redis, postgres, the orchestrator, 2 workers and flower with docker compose
+	$(COMPOSE) up --build --detach --wait
+
+down: deploy/.env ## stop what `make up` started and keep its data
+	$(COMPOSE) down
+
+clean: ## remove .venv, caches and build results
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
