@@ -10,15 +10,17 @@ from celery.concurrency import prefork
 from workers.children import Children
 from workers.opening import open_worker_ledger
 from workers.periodic import Periodic
+from workers.prefetch import Prefetch
 from workers.presence import Presence
 from workers.runtime import CurrentRuntime
 from workers.settings import Settings
 
 EVERY_SECONDS = 1.0
+ADJUST_EVERY_SECONDS = 0.2
 
 
 class Attendance:
-    """The presence of a worker and the care for its children, each on a thread of its own."""
+    """The presence of a worker, the care for its children and its prefetch count, each on a thread of its own."""
 
     def __init__(self, worker: Any, settings: Settings) -> None:
         self._ledger = open_worker_ledger(settings)
@@ -29,10 +31,12 @@ class Attendance:
             "rollforward-presence", presence.announce, every_seconds=every, last=presence.withdraw
         )
         self._children = Periodic("rollforward-children", children.look, every_seconds=every, last=children.finish)
+        prefetch = Prefetch(worker)
+        self._prefetch = Periodic("rollforward-prefetch", prefetch.adjust, every_seconds=ADJUST_EVERY_SECONDS)
 
     def start(self) -> None:
-        self._presence.start()
-        self._children.start()
+        for periodic in (self._presence, self._children, self._prefetch):
+            periodic.start()
 
     def leave(self) -> None:
         """Take no more; what is under way is still looked after."""
@@ -40,10 +44,10 @@ class Attendance:
 
     def finish(self) -> None:
         """Free what is still held, and let go of the connections."""
-        self._presence.end()
-        self._children.end()
-        self._presence.join()
-        self._children.join()
+        for periodic in (self._presence, self._children, self._prefetch):
+            periodic.end()
+        for periodic in (self._presence, self._children, self._prefetch):
+            periodic.join()
         self._ledger.close()
 
 

@@ -12,6 +12,7 @@ from orchestrator.errors import Fenced, LedgerLost, LedgerUnavailable, OperatorE
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.patience import RETRY_SECONDS
 from orchestrator.fan_out.dispatch import Dispatcher
+from orchestrator.fan_out.pace import Pace
 from orchestrator.fan_out.policy import Meaning, meaning
 from orchestrator.fan_out.progress import OpenFanOut
 from orchestrator.fan_out.sweeping import Sweeper
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 SWEEP_SECONDS = 1.0
 LINGER_SECONDS = 0.02
 LINGER_FROM = 8
-"""A batch of this many says that more reports are on their way, so that a short wait saves commits."""
+"""So many more reports are worth a short wait: it saves commits, and the workers have enough to do meanwhile."""
 
 
 class Recorder:
@@ -48,7 +49,7 @@ class Recorder:
         self._loop: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[list[Report]] | None = None
         self._kicked = asyncio.Event()
-        self._last_batch = 0
+        self._pace = Pace()
         self._sweep_at = 0.0
 
     @property
@@ -118,6 +119,7 @@ class Recorder:
     async def _news(self) -> list[Report]:
         """Wait for reports, for a new fan-out, or until it is time to sweep."""
         if self._listening is None:
+            await self._linger()
             waiting = self._ledger.reports(self._ownership.run_id, wait_seconds=SWEEP_SECONDS)
             self._listening = asyncio.create_task(waiting)
         kicked = asyncio.create_task(self._kicked.wait())
@@ -129,17 +131,16 @@ class Recorder:
         if not self._listening.done():
             return []
         heard, self._listening = self._listening, None
-        return await self._linger(heard.result())
+        reports = heard.result()
+        self._pace.note(len(reports), time.monotonic())
+        return reports
 
-    async def _linger(self, reports: list[Report]) -> list[Report]:
+    async def _linger(self) -> None:
+        """Wait a little where that brings enough reports, and leaves the workers half of the window at least."""
+        coming = self._pace.note(0, time.monotonic()) * LINGER_SECONDS
         outstanding = sum(len(fan_out.outstanding) for fan_out in self._open.values())
-        if not reports or self._last_batch < LINGER_FROM or len(reports) >= outstanding:
-            self._last_batch = len(reports)
-            return reports
-        await asyncio.sleep(LINGER_SECONDS)
-        more = await self._ledger.reports(self._ownership.run_id, wait_seconds=0)
-        self._last_batch = len(more)
-        return [*reports, *more]
+        if LINGER_FROM <= coming <= outstanding / 2:
+            await asyncio.sleep(LINGER_SECONDS)
 
     async def _record(self) -> None:
         """Commit what is reported, then close it: nothing leaves the ledger before the record has it."""

@@ -1,7 +1,7 @@
 """What the verbs print of a run, in shapes that scripts rely on."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_status_counts_by_state(ended):
     document = ended.ok("status", "good", "-o", "json").document
     assert document["counts"] == dict.fromkeys(document["counts"], 0) | {"succeeded": 3}
     assert (document["total"], document["problems"], document["eta_s"]) == (3, [], None)
-    assert datetime.fromisoformat(document["created_at"]).utcoffset().total_seconds() == 0
+    assert datetime.fromisoformat(document["created_at"]).utcoffset() == timedelta(0)
 
 
 def test_items_print_one_object_per_instance(ended):

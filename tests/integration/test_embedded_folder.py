@@ -90,7 +90,7 @@ def test_what_keeps_dying_is_given_up_with_its_last_words(folder):
     with Deployment(folder, worker=[sys.executable, "-c", "exit('no luck')"], environment={}) as deployment:
         deployment.redis_url()
         failure = wait_until(deployment.failure, what="the failure is told")
-    assert "the worker keeps ending: no luck" in failure
+    assert "the worker keeps ending: no luck" in str(failure)
 
 
 def test_a_killed_keeper_takes_everything_with_it(folder, deployment):
@@ -116,7 +116,8 @@ def test_a_worker_that_does_not_heed_sigterm_is_killed(folder):
     )
     with Deployment(folder, worker=[sys.executable, "-c", deaf], environment={}) as deployment:
         deployment.redis_url()
-        wait_until(lambda: "deaf" in (folder.logs / "worker.log").read_text(), what="the worker is deaf")
+        log = folder.logs / "worker.log"
+        wait_until(lambda: log.exists() and "deaf" in log.read_text(), what="the worker is deaf")
         worker = process(folder, "worker")
     assert is_gone(worker)
 
