@@ -28,6 +28,7 @@ from orchestrator.identity import Slot
 from orchestrator.report import ErrorRecord, Outcome
 
 _ENDED = (RunStatus.SUCCEEDED, RunStatus.CANCELLED, RunStatus.FAILED)
+_CONCLUDED = (RunStatus.SUCCEEDED, RunStatus.FAILED)
 
 
 def _utc_now() -> datetime:
@@ -159,7 +160,14 @@ class MemoryStore:
             return kept
 
     async def acquire(
-        self, run_id: str, owner: str, *, invocation_id: str, lease: timedelta, instead_of: str | None = None
+        self,
+        run_id: str,
+        owner: str,
+        *,
+        invocation_id: str,
+        lease: timedelta,
+        instead_of: str | None = None,
+        fingerprint: str | None = None,
     ) -> Ownership:
         with self._lock:
             kept = self._kept(run_id)
@@ -174,7 +182,8 @@ class MemoryStore:
                 owner=owner,
                 lease_until=self._clock() + lease,
                 invocation_id=invocation_id,
-                is_cancel_requested=run.is_cancel_requested and run.status not in _ENDED,
+                is_cancel_requested=run.is_cancel_requested and run.status not in _CONCLUDED,
+                fingerprint=fingerprint or run.fingerprint,
                 ended_at=None,
                 error=None,
                 health=None,

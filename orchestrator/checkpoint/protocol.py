@@ -41,13 +41,21 @@ class RunStore(Protocol):
         """
 
     async def acquire(
-        self, run_id: str, owner: str, *, invocation_id: str, lease: timedelta, instead_of: str | None = None
+        self,
+        run_id: str,
+        owner: str,
+        *,
+        invocation_id: str,
+        lease: timedelta,
+        instead_of: str | None = None,
+        fingerprint: str | None = None,
     ) -> Ownership:
         """Become the owner of a run that nobody owns, or whose owner's lease has ended: raise its epoch by one.
 
         `instead_of` names an owner that is known to be dead, whose lease need not be waited for. The run is running
-        under `invocation_id` from now on (the run's first invocation has the run's own id). A cancelled or succeeded
-        run may be acquired too: redrive and verify do.
+        under `invocation_id` from now on (the run's first invocation has the run's own id). `fingerprint` moves the
+        run to another version of its graph. A succeeded run may be acquired too: redrive does. So may a cancelled one,
+        whose wish to be cancelled stays.
 
         Raises:
             CheckpointNotFound: no such run.

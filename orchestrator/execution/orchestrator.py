@@ -89,6 +89,7 @@ class Orchestrator:
             invocation_id=run.run_id if run.epoch == 0 else str(uuid.uuid4()),
             lease=self._options.lease,
             instead_of=run.owner if run.owner is not None and self._is_dead(run.owner) else None,
+            fingerprint=graph.fingerprint,
         )
         drive = Drive(self._store, self._lane, self._options, run=run, graph=graph, own=own)
         return RunHandle(run.run_id, own.invocation_id, asyncio.create_task(drive.drive()), drive)

@@ -163,7 +163,16 @@ class TestAcquire:
         await store.finish(ownership, status, error=FAILURE)
         await store.acquire("run-1", "owner-2", invocation_id="inv-2", lease=LONG)
         run = await store.find("run-1")
-        assert (run.status, run.error, run.ended_at, run.is_cancel_requested) == (RunStatus.RUNNING, None, None, False)
+        assert (run.status, run.error, run.ended_at) == (RunStatus.RUNNING, None, None)
+        assert run.is_cancel_requested is (status is RunStatus.CANCELLED)
+
+    async def test_taking_a_run_up_may_move_it_to_another_version_of_its_graph(self, store):
+        await store.create(new_run())
+        before = (await store.find("run-1")).fingerprint
+        await store.acquire("run-1", "owner-1", invocation_id="inv-1", lease=ENDED)
+        assert (await store.find("run-1")).fingerprint == before
+        await store.acquire("run-1", "owner-2", invocation_id="inv-2", lease=ENDED, fingerprint="another")
+        assert (await store.find("run-1")).fingerprint == "another"
 
     async def test_a_takeover_still_sees_that_the_run_is_to_be_cancelled(self, store):
         await owned(store)

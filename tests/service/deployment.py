@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,26 @@ AT_ONCE = 2
 
 
 class Deployment:
-    """Starts what a test asks for, with the settings of one deployment; what still runs at the end is killed."""
+    """Starts what a test asks for, with the settings of one deployment; what still runs at the end is killed.
 
-    def __init__(self, folder: Path, redis: RedisServer, checkpoint_url: str, *, graphs: Sequence[str]) -> None:
+    `environment` adds to the settings.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        redis: RedisServer,
+        checkpoint_url: str,
+        *,
+        graphs: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.redis = redis
         self.checkpoint_url = checkpoint_url
         self.graphs = tuple(graphs)
         self.witness = folder / "witness"
+        self._added = dict(environment or {})
         self._workers: list[WorkerProcess] = []
         self._commands: list[Command] = []
 
@@ -45,6 +57,7 @@ class Deployment:
             "ROLLFORWARD_LEASE_SECONDS": str(LEASE_SECONDS),
             "ROLLFORWARD_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS),
             "ROLLFORWARD_WITNESS": str(self.witness),
+            **self._added,
         }
 
     def worker(self, name: str = "worker", *, concurrency: int = 2) -> WorkerProcess:

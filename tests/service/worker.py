@@ -52,6 +52,7 @@ class WorkerProcess:
             graphs=tuple(graphs),
             lease_seconds=LEASE_SECONDS,
             heartbeat_seconds=HEARTBEAT_SECONDS,
+            monitoring=(environment or {}).get("ROLLFORWARD_MONITORING") == "1",
         )
         self._environment = _environment(self._settings, environment or {})
         self._arguments = worker_arguments(

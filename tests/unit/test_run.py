@@ -216,6 +216,7 @@ class TestResume:
             await other.invoke(resume_invocation="r", checkpointer=store)
         after = await other.invoke(resume_invocation="r", checkpointer=store, accept_code=True)
         assert after.log == ["a", "c"]
+        assert (await store.find("r")).fingerprint == other.fingerprint
 
 
 class TestFanOut:
@@ -530,6 +531,21 @@ class TestOwnership:
         await handle.detach()
         assert (await store.find("r")).status is RunStatus.SUBMITTED
         assert (await (await other.start("r", graph)).result()).squares == [1, 4, 9]
+
+    async def test_a_run_that_is_cancelled_while_it_is_taken_up_stays_cancelled(self):
+        graph, _ = self.waiting()
+
+        class Racing(MemoryStore):
+            async def acquire(self, run_id: str, owner: str, **how: Any) -> Any:
+                await self.request_cancel(run_id)
+                return await super().acquire(run_id, owner, **how)
+
+        store = Racing()
+        one = self.orchestrator(store, graph, "one")
+        await one.submit(graph, Numbers(numbers=[1, 2, 3]), run_id="r")
+        with pytest.raises(RunCancelled):
+            await (await one.start("r", graph)).result()
+        assert (await store.find("r")).status is RunStatus.CANCELLED
 
     @pytest.mark.parametrize("by", ["handle", "store"])
     async def test_a_cancelled_run_ends_and_keeps_what_is_recorded(self, by):

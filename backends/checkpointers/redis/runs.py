@@ -36,9 +36,17 @@ class RedisRuns(RedisSpace):
         return await self._get(run.run_id)
 
     async def acquire(
-        self, run_id: str, owner: str, *, invocation_id: str, lease: timedelta, instead_of: str | None = None
+        self,
+        run_id: str,
+        owner: str,
+        *,
+        invocation_id: str,
+        lease: timedelta,
+        instead_of: str | None = None,
+        fingerprint: str | None = None,
     ) -> Ownership:
-        answer = await self._script("acquire", run_id, 0, owner, invocation_id, microseconds(lease), instead_of or "")
+        told = (owner, invocation_id, microseconds(lease), instead_of or "", fingerprint or "")
+        answer = await self._script("acquire", run_id, 0, *told)
         if answer[0] == b"missing":
             raise CheckpointNotFound(run_id)
         if answer[0] == b"driven":

@@ -1,6 +1,7 @@
 """The runs in SQL: whose each is, and where it stands. Each method is one transaction's work."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -31,7 +32,20 @@ from orchestrator.errors import CheckpointNotFound, RunAmbiguous, RunExists, Run
 from orchestrator.report import ErrorRecord
 
 _ENDED = (RunStatus.SUCCEEDED, RunStatus.CANCELLED, RunStatus.FAILED)
+_CONCLUDED = (RunStatus.SUCCEEDED, RunStatus.FAILED)
 _OVER = tuple(status for status in RunStatus if status.is_over)
+
+
+@dataclass(frozen=True, slots=True)
+class Acquisition:
+    """What `acquire` is asked for."""
+
+    run_id: str
+    owner: str
+    invocation_id: str
+    lease: timedelta
+    instead_of: str | None = None
+    fingerprint: str | None = None
 
 
 class RunTable:
@@ -84,24 +98,22 @@ class RunTable:
         statement = insertion(connection, self._schema.invocations).on_conflict_do_nothing()
         connection.execute(statement.values(run=run, invocation_id=invocation_id, started_at=Now()))
 
-    def acquire(
-        self, connection: Connection, ownership: Ownership, *, owner: str, lease: timedelta, instead_of: str | None
-    ) -> Ownership:
-        """Become the owner; the epoch of the given ownership is not looked at."""
+    def acquire(self, connection: Connection, wanted: Acquisition) -> Ownership:
         runs = self._runs
-        is_ours_already = and_(runs.c.owner == owner, runs.c.invocation_id == ownership.invocation_id)
-        is_of_the_dead = false() if instead_of is None else runs.c.owner == instead_of
+        is_ours_already = and_(runs.c.owner == wanted.owner, runs.c.invocation_id == wanted.invocation_id)
+        is_of_the_dead = false() if wanted.instead_of is None else runs.c.owner == wanted.instead_of
         may_take = or_(~self._is_driven(), is_of_the_dead, is_ours_already)
         statement = (
             update(runs)
-            .where(runs.c.run_id == ownership.run_id, may_take)
+            .where(runs.c.run_id == wanted.run_id, may_take)
             .values(
                 status=RunStatus.RUNNING.value,
                 epoch=runs.c.epoch + 1,
-                owner=owner,
-                lease_until=Now() + microseconds(lease),
-                invocation_id=ownership.invocation_id,
-                is_cancel_requested=case((runs.c.status.in_(_ENDED), false()), else_=runs.c.is_cancel_requested),
+                owner=wanted.owner,
+                lease_until=Now() + microseconds(wanted.lease),
+                invocation_id=wanted.invocation_id,
+                fingerprint=runs.c.fingerprint if wanted.fingerprint is None else wanted.fingerprint,
+                is_cancel_requested=case((runs.c.status.in_(_CONCLUDED), false()), else_=runs.c.is_cancel_requested),
                 ended_at=None,
                 error=None,
                 health=None,
@@ -110,9 +122,9 @@ class RunTable:
         )
         row = connection.execute(statement).one_or_none()
         if row is None:
-            raise RunIsDriven(ownership.run_id, self.get(connection, ownership.run_id).owner or "another process")
-        self.begin_invocation(connection, row.id, ownership.invocation_id)
-        return Ownership(ownership.run_id, ownership.invocation_id, row.epoch)
+            raise RunIsDriven(wanted.run_id, self.get(connection, wanted.run_id).owner or "another process")
+        self.begin_invocation(connection, row.id, wanted.invocation_id)
+        return Ownership(wanted.run_id, wanted.invocation_id, row.epoch)
 
     def renew(self, connection: Connection, ownership: Ownership, *, lease: timedelta, health: str | None) -> Renewal:
         runs = self._runs

@@ -14,7 +14,7 @@ from backends.checkpointers.sql.migration import bring_up_to_date
 from backends.checkpointers.sql.piece import Piece, Read, latest_in_pieces
 from backends.checkpointers.sql.record_table import RecordTable
 from backends.checkpointers.sql.record_view import RecordView
-from backends.checkpointers.sql.run_table import RunTable
+from backends.checkpointers.sql.run_table import Acquisition, RunTable
 from backends.checkpointers.sql.schema import schema
 from orchestrator.checkpoint.compose import decompose
 from orchestrator.checkpoint.record import CheckpointRecord
@@ -62,12 +62,17 @@ class SqlStore:
         return await self._write(lambda db: self._runs.create(db, run))
 
     async def acquire(
-        self, run_id: str, owner: str, *, invocation_id: str, lease: timedelta, instead_of: str | None = None
+        self,
+        run_id: str,
+        owner: str,
+        *,
+        invocation_id: str,
+        lease: timedelta,
+        instead_of: str | None = None,
+        fingerprint: str | None = None,
     ) -> Ownership:
-        wanted = Ownership(run_id, invocation_id, 0)
-        return await self._write(
-            lambda db: self._runs.acquire(db, wanted, owner=owner, lease=lease, instead_of=instead_of)
-        )
+        wanted = Acquisition(run_id, owner, invocation_id, lease, instead_of, fingerprint)
+        return await self._write(lambda db: self._runs.acquire(db, wanted))
 
     async def renew(self, ownership: Ownership, *, lease: timedelta, health: str | None = None) -> Renewal:
         return await self._write(lambda db: self._runs.renew(db, ownership, lease=lease, health=health))
