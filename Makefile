@@ -22,7 +22,7 @@ demo: $(READY) ## audit the standard library on 2 workers, kill a worker and the
 	$(BIN)/rollforward demo
 
 test: $(READY) ## run all tests against real Redis, PostgreSQL and workers
-	$(BIN)/pytest
+	$(BIN)/pytest -n 4 --dist worksteal
 
 check: lint format types layers sizes test ## everything CI asks for; the tests come last
 

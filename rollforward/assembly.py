@@ -25,7 +25,6 @@ from workers.process import this_owner
 from workers.settings import Settings
 
 ExecutorName = Literal["celery", "local"]
-CLAIM_DEADLINE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +48,7 @@ async def opened_store(settings: Settings) -> AsyncIterator[CheckpointStore]:
 
 
 @asynccontextmanager
-async def assembled(
-    settings: Settings, executor: ExecutorName, *, claim_deadline: timedelta = CLAIM_DEADLINE
-) -> AsyncIterator[Assembly]:
+async def assembled(settings: Settings, executor: ExecutorName) -> AsyncIterator[Assembly]:
     """Everything that drives runs, closed at the end; `celery` needs a Redis URL in the settings."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(opened_store(settings))
@@ -61,7 +58,7 @@ async def assembled(
         else:
             stack.callback(workers.close)
             lane = await stack.enter_async_context(_celery_lane(settings, workers))
-        orchestrator = Orchestrator(store, lane=lane, options=_options(settings, claim_deadline), is_dead=is_dead)
+        orchestrator = Orchestrator(store, lane=lane, options=_options(settings), is_dead=is_dead)
         yield Assembly(store, lane, orchestrator, workers)
 
 
@@ -97,12 +94,11 @@ async def _local_lane(settings: Settings) -> AsyncIterator[Lane]:
         await executor.close()
 
 
-def _options(settings: Settings, claim_deadline: timedelta) -> Options:
+def _options(settings: Settings) -> Options:
     return Options(
         owner=str(this_owner("orchestrator")),
         instance_lease=timedelta(seconds=settings.lease_seconds),
         heartbeat=timedelta(seconds=settings.heartbeat_seconds),
-        claim_deadline=claim_deadline,
         max_deliveries=settings.max_deliveries,
         max_item_bytes=settings.max_item_bytes,
         code_version=code_version(settings),

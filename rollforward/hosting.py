@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from rollforward.assembly import CLAIM_DEADLINE, Assembly, ExecutorName
+from rollforward.assembly import Assembly, ExecutorName
 from rollforward.embedded.deployment import Deployment, EmbeddedUnavailable
 from rollforward.embedded.folder import DEFAULT_PATH, Folder
 from workers.capacity import has_graph
@@ -19,7 +19,6 @@ from workers.settings import Settings
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
 
-EMBEDDED_CLAIM_DEADLINE = timedelta(seconds=5)
 WORKERS_START_WITHIN = timedelta(seconds=60)
 _LOOK_EVERY_SECONDS = 0.05
 _MOST_DEFAULT_WORKERS = 8
@@ -38,11 +37,6 @@ class Host:
     def is_embedded(self) -> bool:
         """Whether the run stops when this process does: its ledger or its executor lives no longer."""
         return self.executor == "local" or self.settings.redis_url is None
-
-    @property
-    def claim_deadline(self) -> timedelta:
-        """After how long a message may be lost; where all is near and quick, it is suspected sooner."""
-        return EMBEDDED_CLAIM_DEADLINE if self.is_embedded else CLAIM_DEADLINE
 
     def settled(self) -> Settings:
         """The settings with the address of Redis, as soon as that answers."""

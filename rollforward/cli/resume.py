@@ -102,7 +102,7 @@ def _check(resumption: Resumption) -> None:
 
 async def _driven(host: Host, resumption: Resumption, *, style: str) -> Conclusion:
     run, graph = resumption.run, resumption.graph
-    async with assembled(host.settled(), host.executor, claim_deadline=host.claim_deadline) as assembly:
+    async with assembled(host.settled(), host.executor) as assembly:
         if not run.status.is_over:
             await ready(assembly, host, graph)
         handle = await assembly.orchestrator.start(run.run_id, graph, accept_code=resumption.accept_code)

@@ -109,7 +109,7 @@ def _submit_only(settings: Settings, new: NewRun, *, output: str) -> None:
 
 
 async def _driven(host: Host, new: NewRun, *, style: str) -> Conclusion:
-    async with assembled(host.settled(), host.executor, claim_deadline=host.claim_deadline) as assembly:
+    async with assembled(host.settled(), host.executor) as assembly:
         await ready(assembly, host, new.graph)
         await _submitted(assembly, host, new)
         handle = await assembly.orchestrator.start(new.run_id, new.graph)
