@@ -49,7 +49,9 @@ docs: $(READY) ## check that the links of README and docs resolve and that the R
 	$(BIN)/pytest -q tests/unit/test_docs.py tests/acceptance/test_readme.py
 
 bench: $(READY) ## measure what docs/benchmarks.md tabulates
-	$(BIN)/python -m benchmarks.fan_out
+	for instances in 1000 5000 20000; do $(BIN)/python -m benchmarks.fan_out --instances $$instances; echo; done
+	$(BIN)/python -m benchmarks.fan_out --instances 20000 --executor local
+	$(BIN)/python -m benchmarks.fan_out --parts
 
 deploy/.env: # secrets of this machine's compose deployment, made once
 	umask 077 && for name in REDIS_PASSWORD POSTGRES_PASSWORD FLOWER_PASSWORD ROLLFORWARD_SECRET; do \

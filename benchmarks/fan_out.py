@@ -16,7 +16,7 @@ import psutil
 from benchmarks.bare import bare_worker, run_group
 from benchmarks.noop import Numbers, graph
 from benchmarks.part import parts
-from benchmarks.store_size import store_bytes
+from benchmarks.store_size import store_bytes, written_bytes
 from rollforward.assembly import assembled
 from tests.service.redis import RedisServer
 from tests.service.worker import WorkerProcess
@@ -31,8 +31,10 @@ WARM_UP = 200
 class Measured:
     """One run of `instances` instances.
 
-    `ratio` is the rate over the bare group's. Bytes written are the growth of the checkpoint store; memory growth is
-    that of this process between submission and result, inputs and results among it.
+    `ratio` is the rate over the bare group's. `store_bytes_per_instance` is what the checkpoint store has grown by;
+    `written_bytes_per_instance` is what this process has written to disk for it, log and all (0 where the store is a
+    server, or the system does not say). Memory growth is that of this process between submission and result, inputs
+    and results among it.
     """
 
     executor: str
@@ -43,6 +45,7 @@ class Measured:
     bare_group_rate_per_s: float
     ratio: float
     store_bytes_per_instance: float
+    written_bytes_per_instance: float
     memory_bytes_per_instance: float
 
 
@@ -90,7 +93,9 @@ async def measure(settings: Settings, executor: Executor, instances: int, bare: 
 
         await run(WARM_UP)
         kept, memory = store_bytes(settings.checkpoint_url), psutil.Process().memory_info().rss
+        written = written_bytes()
         seconds = await run(instances)
+        written = written_bytes() - written
         memory = psutil.Process().memory_info().rss - memory
         kept = store_bytes(settings.checkpoint_url) - kept
     return Measured(
@@ -102,6 +107,7 @@ async def measure(settings: Settings, executor: Executor, instances: int, bare: 
         bare_group_rate_per_s=round(bare, 1),
         ratio=round(instances / seconds / bare, 2),
         store_bytes_per_instance=round(kept / instances, 1),
+        written_bytes_per_instance=round(written / instances, 1),
         memory_bytes_per_instance=round(memory / instances, 1),
     )
 

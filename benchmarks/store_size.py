@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import psutil
 import redis
 import sqlalchemy
 
@@ -14,6 +15,12 @@ def store_bytes(url: str) -> int:
         return _scalar(url, "SELECT pg_database_size(current_database())")
     with redis.Redis.from_url(url) as client:
         return int(client.info("memory")["used_memory"])
+
+
+def written_bytes() -> int:
+    """The bytes that this process has had written to disk; 0 where the system does not say."""
+    counters = getattr(psutil.Process(), "io_counters", None)
+    return 0 if counters is None else int(counters().write_bytes)
 
 
 def _sqlite_bytes(file: Path) -> int:

@@ -6,6 +6,7 @@ RollforwardError
 │   ├── StateValidationError      a value does not fit the state's schema
 │   ├── StateNotSerializable      a value does not survive the typed codec
 │   ├── PayloadTooLarge           one item or one result is over the limit
+│   ├── ItemRefused               an item of a fan-out cannot be one; its cause says why
 │   ├── GraphNotFound             no graph of that name is registered here
 │   ├── CheckpointNotFound        no run or invocation of that id
 │   ├── RunAmbiguous              the prefix fits several runs
@@ -31,6 +32,17 @@ RollforwardError
 ├── RunCancelled                  the run was cancelled
 ├── Fenced                        another orchestrator owns the run; this one stops writing
 └── LedgerLost                    the ledger was emptied or rolled back; `open` mends it
+
+Those that only one place raises stand there, under the branch that fits:
+
+CallerError     TooManyFailures (orchestrator/execution/mapping), CheckpointUrlUnknown, DriverMissing
+                (backends/opening), RedisNotNamed (workers/opening), GraphModuleBroken (workers/graph_list),
+                GraphNotLoaded (rollforward/graph_address), NotImportable (rollforward/mapping), FolderInUse
+                (rollforward/embedded), InputFileRefused, LineRefused, NeedsDeployment, RunIdRefused,
+                SettingsRefused, WorkerNeedsRedis (rollforward/cli), and there NothingKept and GraphUnknownHere,
+                which say more than their base
+OperatorError   EmbeddedUnavailable (rollforward/embedded)
+neither         MessageRefused (workers/message), DrivenElsewhere (rollforward/cli)
 """
 
 from typing import TYPE_CHECKING, Any
@@ -96,6 +108,15 @@ class PayloadTooLarge(CallerError):
             f"this {what} has {size_bytes} bytes, the limit is {limit_bytes}; keep the bulk elsewhere and pass a "
             "reference, or raise ROLLFORWARD_MAX_ITEM_BYTES"
         )
+
+
+class ItemRefused(CallerError):
+    """An item of a fan-out cannot be one; `index` says which, and the category is the cause's."""
+
+    def __init__(self, index: int, error: CallerError) -> None:
+        self.index = index
+        self.category = error.category
+        super().__init__(f"item {index}: {error}")
 
 
 class GraphNotFound(CallerError):
@@ -311,10 +332,12 @@ class InstanceTimeLimitExceeded(InstanceFailure):
 class RemoteError(InstanceFailure):
     """An exception as data, of another process or of this one: its own category, type name, message and traceback."""
 
-    def __init__(self, record: "ErrorRecord") -> None:
+    def __init__(self, record: "ErrorRecord", *, index: int | None = None) -> None:
         self.record = record
         self.category = record.category
-        super().__init__(record.message)
+        self.index = index
+        where = "" if index is None else f"instance {index}: "
+        super().__init__(f"{where}{record.type}: {record.message}")
 
 
 class RunCancelled(RollforwardError):

@@ -14,7 +14,7 @@ _BEFORE: list[structlog.typing.Processor] = [
 
 
 def configure_logging(level: str = "INFO") -> None:
-    """Send every log record of this process to stderr."""
+    """Send every log record and every warning of this process to stderr."""
     is_terminal = sys.stderr.isatty()
     render: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if is_terminal else structlog.processors.JSONRenderer()
@@ -29,3 +29,4 @@ def configure_logging(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.captureWarnings(True)

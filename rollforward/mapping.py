@@ -11,14 +11,14 @@ from typing import Any, Generic, TypedDict, TypeVar, Unpack
 from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.checkpoint.row import SlotRow
 from orchestrator.compiled import CompiledGraph
-from orchestrator.errors import CallerError
+from orchestrator.errors import CallerError, CheckpointRecordInvalid, FingerprintMismatch, RunExists
 from orchestrator.execution.handle import RunHandle
 from orchestrator.execution.mapping import FAN_OUT, map_graph
 from orchestrator.execution.status import Progress
 from orchestrator.graph.node import ItemReader
 from orchestrator.graph.origin import qualified_name
 from orchestrator.report import ErrorRecord
-from rollforward.assembly import ExecutorName, assembled
+from rollforward.assembly import Assembly, ExecutorName, assembled
 from rollforward.hosting import hosted, workers_are_ready
 from workers.settings import Settings
 
@@ -49,8 +49,9 @@ class MapOptions(TypedDict, total=False):
     `key` names an item for people: a field of it, or a function of it. `retry_on` are the exceptions after which an
     item is tried again, `max_attempts` times in all. `tolerate` is how many items may fail, a count from 1 or a share
     below 1; without it any number may. `executor` "local" runs everything in this process; otherwise items go to the
-    workers of ROLLFORWARD_REDIS_URL or, where none is set, to `workers` processes that end with the run. A run of the
-    same `run_id` is gone on with.
+    workers of ROLLFORWARD_REDIS_URL or, where none is set, to `workers` processes that end with the run. Where a run
+    of that `run_id` is kept, with the same items, it is gone on with: nothing that is recorded runs again, and
+    `retry_on`, `max_attempts` and `tolerate` are those of its first call.
     """
 
     key: ItemReader
@@ -89,9 +90,9 @@ class MapRun(Generic[Result]):
             await asyncio.sleep(0 if rows else LOOK_EVERY_SECONDS)
         await self._handle.result()
 
-    def progress(self) -> Progress:
+    def status(self) -> Progress:
         """How far the run is."""
-        return self._handle.progress()
+        return self._handle.status()
 
     async def cancel(self) -> None:
         """Start nothing new, and stop what runs; what is recorded stays."""
@@ -127,9 +128,8 @@ async def start_map(
     with hosted(settings, options.get("executor", "celery"), workers=options.get("workers")) as host:
         async with assembled(host.settled(), host.executor) as assembly:
             await workers_are_ready(assembly, host, graph)
-            first = _first_state(graph, items, options)
-            run = await assembly.orchestrator.submit(graph, first, run_id=options.get("run_id"))
-            handle = await assembly.orchestrator.start(run.run_id, graph)
+            run_id = await _submitted(assembly, graph, _first_state(graph, items, options), options.get("run_id"))
+            handle = await assembly.orchestrator.start(run_id, graph)
             try:
                 yield MapRun(handle, assembly.store, graph)
             finally:
@@ -191,9 +191,9 @@ class MapHandle(Generic[Result]):
         """Wait for the end, `timeout` seconds at most."""
         self._ended.result(timeout)
 
-    def progress(self) -> Progress:
+    def status(self) -> Progress:
         """How far the run is."""
-        return self._run.progress()
+        return self._run.status()
 
     def cancel(self) -> None:
         """Start nothing new, and stop what runs; what is recorded stays."""
@@ -233,6 +233,32 @@ class MapHandle(Generic[Result]):
 def map(function: Callable[[Item], Result], items: Iterable[Item], **options: Unpack[MapOptions]) -> MapHandle[Result]:
     """Call `function` with each item and give a handle whose `results()` streams; see `MapOptions`."""
     return MapHandle(lambda: start_map(function, items, **options))
+
+
+async def _submitted(assembly: Assembly, graph: CompiledGraph[Any], first: Any, run_id: str | None) -> str:
+    """Keep the run, unless one of that id is kept that maps the same items.
+
+    Raises:
+        FingerprintMismatch: the kept run is of another function, or of another version of it.
+        CheckpointRecordInvalid: it has other items.
+    """
+    try:
+        return (await assembly.orchestrator.submit(graph, first, run_id=run_id)).run_id
+    except RunExists as error:
+        run = await assembly.store.find(error.run_id)
+    if run.fingerprint != graph.fingerprint:
+        raise FingerprintMismatch(run.graph, run.fingerprint, graph.fingerprint)
+    kept = graph.codec.load((await assembly.store.steps(run.run_id))[0].state)
+    if _items_text(graph, kept) != _items_text(graph, first):
+        raise CheckpointRecordInvalid(
+            f"run {run.run_id} was started with other items; go on with those of its first call, or give these "
+            "another run_id"
+        )
+    return run.run_id
+
+
+def _items_text(graph: CompiledGraph[Any], state: Any) -> str:
+    return graph.codec.dump_fields({"items": state.items})
 
 
 def _first_state(graph: CompiledGraph[Any], items: Iterable[Any], options: MapOptions) -> Any:

@@ -13,6 +13,7 @@ from orchestrator.graph.registry import registry
 from workers import tasks
 from workers.attendance import attend
 from workers.configuration import celery_configuration, direct_queue, queue_name
+from workers.credit import keep_credit
 from workers.graph_list import load_graphs
 from workers.opening import require_redis
 from workers.settings import Settings
@@ -40,6 +41,7 @@ def build_worker_app(settings: Settings) -> Celery:
 
     def prepare(instance: Any, **_: Any) -> None:
         if instance.app is app:
+            keep_credit()
             _consume_known_graphs(app, settings)
             attend(instance, settings, runtime)
 

@@ -12,6 +12,7 @@ from workers.opening import open_worker_ledger
 from workers.periodic import Periodic
 from workers.prefetch import Prefetch
 from workers.presence import Presence
+from workers.recycling import recycle
 from workers.runtime import CurrentRuntime
 from workers.settings import Settings
 
@@ -54,6 +55,7 @@ class Attendance:
 def attend(worker: Any, settings: Settings, runtime: CurrentRuntime) -> None:
     """Attend a Celery worker that is about to start; its connections are made when it is ready, after its forks."""
     attendance: list[Attendance] = []
+    recycle(runtime.is_spent)
 
     def ready(sender: Any, **_: Any) -> None:
         if sender.controller is worker:

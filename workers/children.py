@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import psutil
 
-from orchestrator.ledger.owner import Owner
+from orchestrator.ledger.owner import Owner, worker_of
 from orchestrator.ledger.protocol import WorkerLedger, WorkerRegistry
 from workers.process import is_alive, this_owner
 
@@ -26,22 +26,24 @@ class Children:
 
     def look(self) -> None:
         """Release the leases of every process that is dead."""
-        self._release(owner for owner in self._owners() if not is_alive(owner))
+        for owner in self._owners():
+            if not is_alive(owner):
+                self._release(owner, has_died=True)
 
     def finish(self) -> None:
-        """Release what this worker's own processes hold; its pool has stopped by now."""
+        """Hand back what this worker's own processes hold; its pool has stopped by now, and took them with it."""
         own = os.getpid()
         children = {child.pid for child in psutil.Process(own).children(recursive=True)}
-        self._release(owner for owner in self._owners() if owner.pid in {own, *children} or not is_alive(owner))
+        worker = worker_of(str(this_owner(self._worker)))
+        for owner in self._owners():
+            if owner.pid in {own, *children} or not is_alive(owner):
+                self._release(owner, has_died=owner.worker != worker)
 
     def _owners(self) -> Iterable[Owner]:
         return map(Owner.parse, self._registry.owners(this_owner(self._worker).place))
 
-    def _release(self, owners: Iterable[Owner]) -> None:
-        for owner in owners:
-            freed = self._ledger.release(str(owner))
-            if freed:
-                logger.warning(
-                    "leases of a dead process freed",
-                    extra={"worker": owner.worker, "owner_pid": owner.pid, "leases": freed},
-                )
+    def _release(self, owner: Owner, *, has_died: bool) -> None:
+        freed = self._ledger.release(str(owner), has_died=has_died)
+        if freed:
+            said = "leases of a dead process freed" if has_died else "leases handed back"
+            logger.warning(said, extra={"worker": owner.worker, "owner_pid": owner.pid, "leases": freed})

@@ -1,6 +1,5 @@
 """How Celery is set: the values, and why those that are not obvious are what they are."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from kombu.entity import Exchange, Queue
@@ -33,12 +32,11 @@ def broker_url(settings: Settings) -> str | None:
     )
 
 
-def celery_configuration(settings: Settings, queues: Sequence[str] = ()) -> dict[str, Any]:
-    """Every value that Celery is set to; `queues` are those that this worker consumes."""
-    names = tuple(queues) or (f"{settings.namespace}.default",)
+def celery_configuration(settings: Settings) -> dict[str, Any]:
+    """Every value that Celery is set to; a worker adds the queues of its graphs."""
     return {
         **_content(),
-        **_delivery(settings, names),
+        **_delivery(settings),
         **_broker(settings),
         **_pool(settings),
         **_control(settings),
@@ -65,7 +63,8 @@ def _content() -> dict[str, Any]:
     }
 
 
-def _delivery(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
+def _delivery(settings: Settings) -> dict[str, Any]:
+    queue = f"{settings.namespace}.default"
     return {
         # A message that a lost process held comes back, and the claim decides: it counts deliveries, Celery does not.
         "task_acks_late": True,
@@ -86,9 +85,9 @@ def _delivery(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
         },
         # A mistyped queue is an error, not a queue that nobody reads.
         "task_create_missing_queues": False,
-        "task_default_queue": names[0],
+        "task_default_queue": queue,
         "task_default_exchange_type": "direct",
-        "task_queues": [direct_queue(name) for name in names],
+        "task_queues": [direct_queue(queue)],
         "task_time_limit": settings.hard_limit_seconds,
     }
 

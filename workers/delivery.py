@@ -3,14 +3,17 @@
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import replace
 from functools import partial
 
-from orchestrator.errors import GraphNotFound, LedgerLost, PayloadTooLarge
+from orchestrator.errors import GraphNotFound, InstanceTimeLimitExceeded, LedgerLost, PayloadTooLarge
 from orchestrator.execution.briefing import Briefing
+from orchestrator.execution.function import abandoned_functions
 from orchestrator.fan_out.instance import run_instance
+from orchestrator.identity import Slot
 from orchestrator.ledger.claim import ClaimAnswer, Reported
 from orchestrator.report import CauseLink, ErrorRecord, Outcome, Report
 from workers.lease import Lease
@@ -19,6 +22,9 @@ from workers.persistence import insist
 from workers.runtime import ProcessRuntime
 
 logger = logging.getLogger(__name__)
+
+HARD_LIMIT_SHARE = 0.9
+"""The pool's clock for the limit starts a little before or after this process's own."""
 
 
 def deliver(text: object, process: ProcessRuntime) -> list[Report]:
@@ -33,9 +39,15 @@ def deliver(text: object, process: ProcessRuntime) -> list[Report]:
     except GraphNotFound as error:
         _decline(message, process, str(error))
         return []
-    leases = claim(message, process)
+    began = time.monotonic()
+    leases: list[Lease] = []
     try:
+        leases += claim(message, process)
         return list(_report_each(leases, process))
+    except SystemExit:
+        # Only a signal raises it here, which asks this process to end: what it holds is for others at once.
+        process.abandon(has_died=_is_past_hard_limit(began, process))
+        raise
     finally:
         for lease in leases:
             process.leases.remove(lease)
@@ -51,7 +63,8 @@ def claim(message: Message, process: ProcessRuntime) -> list[Lease]:
         token=secrets.token_hex(16),
         ttl_seconds=process.settings.lease_seconds,
     )
-    leases = [lease for answer in insist(ask) or () if (lease := _lease_of(answer, message)) is not None]
+    answers = zip(message.slots, insist(ask) or (), strict=True)
+    leases = [lease for slot, answer in answers if (lease := _lease_of(slot, answer, message)) is not None]
     for lease in leases:
         process.leases.add(lease)
     return leases
@@ -69,15 +82,17 @@ def report(done: Report, lease: Lease, process: ProcessRuntime) -> bool:
     return answer is Reported.OK
 
 
-def _lease_of(answer: ClaimAnswer, message: Message) -> Lease | None:
+def _lease_of(slot: Slot, answer: ClaimAnswer, message: Message) -> Lease | None:
     if answer.claimed is None:
-        logger.info("instance left alone", extra={"run_id": message.run_id, "verdict": answer.verdict.value})
+        facts = {"run_id": message.run_id, "index": slot.index, "verdict": answer.verdict.value}
+        logger.info("instance left alone", extra=facts)
         return None
     return Lease(answer.claimed)
 
 
 def _decline(message: Message, process: ProcessRuntime, reason: str) -> None:
-    logger.warning("instance declined", extra={"run_id": message.run_id, "reason": reason})
+    indexes = [slot.index for slot in message.slots]
+    logger.warning("instance declined", extra={"run_id": message.run_id, "index": indexes, "reason": reason})
     worker = process.runtime.worker
     insist(partial(process.ledger.decline, message.run_id, message.slots, worker=worker, reason=reason))
 
@@ -87,15 +102,20 @@ def _report_each(leases: Sequence[Lease], process: ProcessRuntime) -> Iterator[R
     running = {started: lease for lease in leases if (started := _start(lease, process)) is not None}
     for ended in as_completed(running) if len(running) > 1 else running:
         done = ended.result()
-        if report(done, running[ended], process):
+        is_taken = report(done, running[ended], process)
+        _look_for_what_goes_on(done, running[ended], process)
+        if is_taken:
             yield done
 
 
 def _start(lease: Lease, process: ProcessRuntime) -> Future[Report] | None:
     try:
         briefing = insist(partial(process.briefing_of, lease.work), unless=lambda: lease.is_lost)
-    except LedgerLost as error:
-        logger.warning("instance left alone", extra={"run_id": lease.work.run_id, "reason": str(error)})
+        if briefing is not None:
+            process.runtime.find(briefing.graph, briefing.fingerprint)
+    except (LedgerLost, GraphNotFound) as error:
+        facts = {"run_id": lease.work.run_id, "index": lease.work.slot.index, "reason": str(error)}
+        logger.warning("instance left alone", extra=facts)
         return None
     return None if briefing is None else process.loop.start(_run(lease, briefing, process))
 
@@ -105,6 +125,21 @@ async def _run(lease: Lease, briefing: Briefing, process: ProcessRuntime) -> Rep
     if lease.cancellation.is_requested and lease.task is not None:
         lease.task.cancel()
     return await run_instance(lease.work, briefing, process.runtime, lease.cancellation)
+
+
+def _look_for_what_goes_on(done: Report, lease: Lease, process: ProcessRuntime) -> None:
+    """Have this process make way where a plain function goes on past the time limit of its instance."""
+    functions = abandoned_functions()
+    if functions and done.error is not None and done.error.category == InstanceTimeLimitExceeded.category:
+        process.is_spent = True
+        facts = {"run_id": lease.work.run_id, "index": done.slot.index, "functions": functions}
+        logger.warning("plain function goes on past its time limit, only the end of its process ends it", extra=facts)
+
+
+def _is_past_hard_limit(began: float, process: ProcessRuntime) -> bool:
+    """Whether the signal came from the pool, because the hard limit is over: then the work itself is to blame."""
+    limit = process.settings.hard_limit_seconds
+    return limit is not None and time.monotonic() - began >= limit * HARD_LIMIT_SHARE
 
 
 def _too_large(done: Report, limit_bytes: int) -> Report:

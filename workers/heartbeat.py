@@ -47,8 +47,16 @@ class Heartbeat:
     def _run(self) -> None:
         wait = self._every_seconds
         while not self._is_over.wait(wait):
+            wait = self._every_seconds if self._try() else min(RETRY_SECONDS, self._every_seconds)
+
+    def _try(self) -> bool:
+        try:
             self._watch_loop()
-            wait = self._every_seconds if self.beat() else min(RETRY_SECONDS, self._every_seconds)
+            return self.beat()
+        except Exception:
+            # Without this thread every lease of the process would end while its work goes on.
+            logger.exception("heartbeat failed, trying again")
+            return False
 
     def _beat_run(self, run_id: str, leases: Sequence[Lease]) -> bool:
         held = [lease.held for lease in leases]

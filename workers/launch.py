@@ -6,7 +6,10 @@ that time: it then stops 5 s before the end of it, and gives what it could not f
 """
 
 import os
-from typing import Literal
+from typing import Any, Literal
+
+from billiard.util import get_logger
+from celery import signals
 
 from workers.application import build_worker_app
 from workers.settings import Settings
@@ -42,5 +45,13 @@ def run_worker(
     loglevel: str = "warning",
 ) -> None:
     """Run a worker in this process until it is stopped; ends in SystemExit."""
+    signals.after_setup_logger.connect(_log_in_one_place)
     arguments = worker_arguments(settings, concurrency=concurrency, pool=pool, name=name, loglevel=loglevel)
     build_worker_app(settings).worker_main(arguments)
+
+
+def _log_in_one_place(**_: Any) -> None:
+    """Send the records of the pool, which logs beside all others, where everything goes."""
+    pool: Any = get_logger()
+    pool.handlers.clear()
+    pool.propagate = True

@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 
 class Periodic:
-    """Calls `act` every `every_seconds` until it is ended, then `last` once; goes on while the ledger is away."""
+    """Calls `act` every `every_seconds` until it is ended, then `last` once; goes on whatever they raise."""
 
     def __init__(
         self, name: str, act: Callable[[], None], *, every_seconds: float, last: Callable[[], None] = lambda: None
@@ -44,3 +44,6 @@ class Periodic:
             act()
         except LedgerUnavailable as error:
             logger.warning("ledger away", extra={"task": self._thread.name, "error": str(error)})
+        except Exception:
+            # Without this thread, the work of others that died would wait for its lease to end.
+            logger.exception("failed, trying again later", extra={"task": self._thread.name})

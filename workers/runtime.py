@@ -27,7 +27,7 @@ GRAPHS_KEPT = 256
 
 
 class ProcessRuntime:
-    """The loop, the ledger and the leases of this process.
+    """The loop, the ledger and the leases of this process; `is_spent` once it should make way for another.
 
     Nothing in it survives a fork: `current` makes a new one where the process is another.
     """
@@ -40,6 +40,7 @@ class ProcessRuntime:
         self.seal = Seal(settings.seal_keys)
         self.ledger = open_worker_ledger(settings)
         self.leases = Leases()
+        self.is_spent = False
         self.loop = LoopThread("rollforward-instances")
         find = lru_cache(maxsize=GRAPHS_KEPT)(registry.find)
         self.runtime = Runtime(worker=worker, find=find, code_version=code_version(settings))
@@ -57,19 +58,22 @@ class ProcessRuntime:
     def briefing_of(self, work: Claimed) -> Briefing:
         """What all instances of the fan-out share, fetched once.
 
+        An orchestrator that has taken over since the claim has put its own in place of the one that the claim names:
+        the work is done for that one.
+
         Raises:
-            LedgerLost: the ledger has none, or another one, by now.
+            LedgerLost: the ledger has none by now.
         """
         return self._briefings(work.run_id, work.slot.fan_out, work.briefing_hash)
 
-    def abandon(self) -> None:
-        """Stop what runs, report nothing of it, and let others have it at once."""
+    def abandon(self, *, has_died: bool = False) -> None:
+        """Stop what runs, report nothing of it, and let others have it at once; `has_died` as in `release`."""
         self._heartbeat.close()
         for leases in self.leases.by_run().values():
             for lease in leases:
                 lease.lose()
         try:
-            self._beat_ledger.release(self.owner)
+            self._beat_ledger.release(self.owner, has_died=has_died)
         except LedgerUnavailable as error:
             logger.warning("leases not released, they end by themselves", extra={"error": str(error)})
 
@@ -80,9 +84,9 @@ class ProcessRuntime:
         self._beat_ledger.close()
         self.ledger.close()
 
-    def _fetch_briefing(self, run_id: str, fan_out: str, briefing_hash: str) -> Briefing:
+    def _fetch_briefing(self, run_id: str, fan_out: str, _briefing_hash: str) -> Briefing:
         text = self.ledger.briefing(run_id, fan_out)
-        if text is None or Briefing.hash_of(text) != briefing_hash:
+        if text is None:
             raise LedgerLost(run_id)
         return Briefing.from_json(text)
 
@@ -97,8 +101,8 @@ class CurrentRuntime:
 
     def of(self, worker: str) -> ProcessRuntime:
         """The runtime of this process, which is part of the worker of that name."""
-        runtime = self._runtime
-        if runtime is not None and runtime.pid == os.getpid():
+        runtime = self._of_this_process()
+        if runtime is not None:
             return runtime
         with self._lock:
             if self._runtime is None or self._runtime.pid != os.getpid():
@@ -107,6 +111,15 @@ class CurrentRuntime:
 
     def abandon(self) -> None:
         """Stop what runs in this process, if anything ever did."""
-        runtime = self._runtime
-        if runtime is not None and runtime.pid == os.getpid():
+        runtime = self._of_this_process()
+        if runtime is not None:
             runtime.abandon()
+
+    def is_spent(self) -> bool:
+        """Whether this process should make way for another."""
+        runtime = self._of_this_process()
+        return runtime is not None and runtime.is_spent
+
+    def _of_this_process(self) -> ProcessRuntime | None:
+        runtime = self._runtime
+        return runtime if runtime is not None and runtime.pid == os.getpid() else None

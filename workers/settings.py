@@ -1,8 +1,11 @@
 """Every setting of the product, read once: flag > environment > `[tool.rollforward]` in pyproject.toml > default."""
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -11,13 +14,25 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+DEFAULT_LEASE_SECONDS = 15.0
+LONGEST_DEFAULT_HEARTBEAT_SECONDS = 5.0
 NAMESPACE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,40}$"
+
+
+BEATS_PER_LEASE = 3
+"""So many beats have to fail, one after the other, before a lease ends."""
+
+
+def _default_heartbeat(given: Mapping[str, Any]) -> float:
+    lease_seconds: float = given.get("lease_seconds", DEFAULT_LEASE_SECONDS)
+    return min(LONGEST_DEFAULT_HEARTBEAT_SECONDS, lease_seconds / BEATS_PER_LEASE)
 
 
 class Settings(BaseSettings):
     """The settings; `Settings(name=value)` is how a flag overrides the environment.
 
     `redis_url` None means the embedded Redis. `broker_url` None means the same Redis as the ledger.
+    `heartbeat_seconds` is a third of the lease at most, and by default, where that is below 5 s.
     `shutdown_grace_seconds` is what the supervisor waits between SIGTERM and SIGKILL. `hard_limit_seconds` ends a
     prefork process that is stuck in one message for longer; a fan-out's own time limit acts long before.
     """
@@ -38,8 +53,8 @@ class Settings(BaseSettings):
     checkpoint_url: str = "sqlite:///.rollforward/state.db"
     graphs: Annotated[tuple[str, ...], NoDecode] = ()
     namespace: str = Field(default="rollforward", pattern=NAMESPACE_PATTERN)
-    lease_seconds: float = Field(default=15.0, gt=0)
-    heartbeat_seconds: float = Field(default=5.0, gt=0)
+    lease_seconds: float = Field(default=DEFAULT_LEASE_SECONDS, gt=0)
+    heartbeat_seconds: float = Field(default_factory=_default_heartbeat, gt=0)
     max_deliveries: int = Field(default=3, ge=1)
     max_item_bytes: int = Field(default=8_388_608, ge=1)
     secret: Annotated[tuple[SecretStr, ...], NoDecode] = ()
@@ -47,6 +62,19 @@ class Settings(BaseSettings):
     shutdown_grace_seconds: float = Field(default=30.0, ge=2)
     hard_limit_seconds: float | None = Field(default=None, gt=0)
     code_version: str | None = None
+
+    @field_validator("heartbeat_seconds")
+    @classmethod
+    def _several_to_a_lease(cls, value: float, info: ValidationInfo) -> float:
+        most = info.data.get("lease_seconds", math.inf) / BEATS_PER_LEASE
+        if value > most * (1 + 1e-9):
+            raise PydanticCustomError(
+                "heartbeat_too_rare",
+                "{value} s is more than a third of the lease; make it {most} s at most, or raise "
+                "ROLLFORWARD_LEASE_SECONDS",
+                {"value": f"{value:g}", "most": f"{most:g}"},
+            )
+        return value
 
     @field_validator("graphs", "secret", mode="before")
     @classmethod

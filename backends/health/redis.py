@@ -20,6 +20,7 @@ class RedisFacts:
     version: tuple[int, ...]
     version_text: str
     has_append_only_file: bool | None
+    append_fsync: str | None
     eviction_policy: str | None
     memory_used_bytes: int | None
     memory_limit_bytes: int | None
@@ -54,12 +55,22 @@ def _facts(client: "redis.Redis", namespace: str) -> RedisFacts:
         version=tuple(int(part) for part in version.split(".") if part.isdigit()),
         version_text=version,
         has_append_only_file=None if has_file is None else bool(has_file),
+        append_fsync=_configured(client, "appendfsync"),
         eviction_policy=told.get("maxmemory_policy"),
         memory_used_bytes=told.get("used_memory"),
         memory_limit_bytes=told.get("maxmemory"),
         clock_offset_seconds=offset,
         probe_error=_probe(client, namespace),
     )
+
+
+def _configured(client: "redis.Redis", name: str) -> str | None:
+    try:
+        told: Any = client.config_get(name)
+    except RedisError:
+        return None  # managed servers and narrow users may not ask
+    value: str | None = told.get(name)
+    return value
 
 
 def _probe(client: "redis.Redis", namespace: str) -> str | None:

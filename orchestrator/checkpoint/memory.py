@@ -27,7 +27,6 @@ from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import Slot
 from orchestrator.report import ErrorRecord, Outcome
 
-_ENDED = (RunStatus.SUCCEEDED, RunStatus.CANCELLED, RunStatus.FAILED)
 _CONCLUDED = (RunStatus.SUCCEEDED, RunStatus.FAILED)
 
 
@@ -132,7 +131,10 @@ class MemoryStore:
 
     async def create(self, run: NewRun) -> Run:
         with self._lock:
-            if run.run_id in self._runs:
+            before = self._runs.get(run.run_id)
+            if before is not None:
+                if run.is_kept_as(before.run, before.steps[0].state):
+                    return before.run
                 raise RunExists(run.run_id)
             now = self._clock()
             kept = Run(
@@ -203,7 +205,7 @@ class MemoryStore:
             kept = self._owned(ownership)
             if kept.run.status is RunStatus.RUNNING:
                 now = self._clock()
-                ended_at = now if status in _ENDED else None
+                ended_at = now if status.has_ended else None
                 kept.run = replace(
                     kept.run, status=status, error=error, ended_at=ended_at, lease_until=now, health=None
                 )

@@ -36,8 +36,10 @@ class RunStore(Protocol):
     async def create(self, run: NewRun) -> Run:
         """Keep a submitted run with its first state (the step at position 0).
 
+        The same run again, while nobody has taken it up, is answered as it was the first time.
+
         Raises:
-            RunExists: a run of that id is kept.
+            RunExists: another run of that id is kept.
         """
 
     async def acquire(

@@ -23,6 +23,11 @@ class RunStatus(StrEnum):
     def is_over(self) -> bool:
         return self in (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nobody drives it or waits to; a failed run may be resumed all the same."""
+        return self.is_over or self is RunStatus.FAILED
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
@@ -35,6 +40,12 @@ class NewRun:
     state: str
     schema_version: str = ""
     code_version: str | None = None
+
+    def is_kept_as(self, run: "Run", first_state: str) -> bool:
+        """Whether a kept run is this very one, as it was submitted."""
+        facts = ("run_id", "graph", "fingerprint", "correlation_id", "schema_version", "code_version")
+        is_untouched = run.epoch == 0 and run.status is RunStatus.SUBMITTED
+        return is_untouched and self.state == first_state and all(getattr(self, f) == getattr(run, f) for f in facts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +108,16 @@ class Step:
 class FanOutRow:
     """One entry of a fan-out node.
 
-    `item_hashes` has 8 bytes an item; `item_keys` is None where no key is declared. `position` is that of the next step
-    when it was entered: a later step of the same node says that this entry is over, whether it was folded or not.
+    `item_hashes` has 8 bytes an item; `item_keys` is None where no key is declared, `item_tags` where no tags are.
+    `position` is that of the next step when it was entered: a later step of the same node says that this entry is over,
+    whether it was folded or not.
     """
 
     key: FanOutKey
     instance_count: int
     item_hashes: bytes
     item_keys: tuple[str, ...] | None = None
+    item_tags: tuple[dict[str, str], ...] | None = None
     position: int = 0
     opened_at: datetime | None = None
     fold: Fold | None = None

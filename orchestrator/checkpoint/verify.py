@@ -1,13 +1,13 @@
 """The proof that a run's record adds up: count the slots, fold them again, compare with what fan-in kept."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.bitmap import Bitmap
 from orchestrator.checkpoint.protocol import RecordReader
-from orchestrator.checkpoint.row import FanOutRow, Loss, Tally
+from orchestrator.checkpoint.row import FanOutRow, Loss, Step, Tally
 from orchestrator.fan_out.fold import FoldHash
 from orchestrator.identity import FanOutKey
 from orchestrator.report import Outcome, Report
@@ -62,18 +62,23 @@ class FanOutVerification:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was counted of a run; `ok` where everything adds up."""
+    """What was counted of a run; `ok` where everything adds up.
+
+    `problems` are those of no fan-out that is there: one that a step folded is gone, or is not as the step has it.
+    """
 
     run_id: str
     fan_outs: tuple[FanOutVerification, ...]
+    problems: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        return all(fan_out.ok for fan_out in self.fan_outs)
+        return not self.problems and all(fan_out.ok for fan_out in self.fan_outs)
 
     def to_json(self) -> dict[str, Any]:
         fan_outs = [fan_out.to_json() for fan_out in self.fan_outs]
-        return {"schema_version": 1, "run_id": self.run_id, "ok": self.ok, "fan_outs": fan_outs}
+        told = {"schema_version": 1, "run_id": self.run_id, "ok": self.ok}
+        return {**told, "fan_outs": fan_outs, "problems": list(self.problems)}
 
 
 async def verify(reader: RecordReader, run_id: str, *, has_succeeded: bool = False) -> Verification:
@@ -96,7 +101,11 @@ async def verify(reader: RecordReader, run_id: str, *, has_succeeded: bool = Fal
         problems.extend(_tally_damage(await reader.tally(run_id, row.id), count))
         verified.append(_verification(row, count, superseded=superseded, problems=tuple(problems)))
     order = {row.id: position for position, row in enumerate(rows)}
-    return Verification(run_id, tuple(sorted(verified, key=lambda fan_out: order[fan_out.row.id])))
+    return Verification(
+        run_id,
+        tuple(sorted(verified, key=lambda fan_out: order[fan_out.row.id])),
+        tuple(_step_damage(await reader.steps(run_id), rows)),
+    )
 
 
 @dataclass(slots=True)
@@ -143,6 +152,18 @@ def _verification(row: FanOutRow, count: _Count, *, superseded: bool, problems: 
         superseded=superseded,
         problems=problems,
     )
+
+
+def _step_damage(steps: Sequence[Step], rows: Sequence[FanOutRow]) -> Iterator[str]:
+    """What the steps say was folded is kept twice: with the step, and with the fan-out."""
+    kept = {row.id: row.fold for row in rows}
+    for step in steps:
+        for fold in step.folds:
+            place = f"step {step.position} (node {'/'.join((*step.namespace, step.node))})"
+            if fold.fan_out not in kept:
+                yield f"{place} folded {fold.count} contributions of a fan-out that is not kept any more"
+            elif kept[fold.fan_out] != fold:
+                yield f"{place} folded something else than its fan-out keeps"
 
 
 def _tally_damage(tally: Tally, count: _Count) -> Iterator[str]:

@@ -30,9 +30,9 @@ class BackgroundHandle(Generic[StateT]):
         """Wait for the end, `timeout` seconds at most, and give the last state; see `RunHandle.result`."""
         return self._ended.result(timeout)
 
-    def progress(self) -> Progress:
+    def status(self) -> Progress:
         """How far the run is."""
-        return self._handle.progress()
+        return self._handle.status()
 
     def cancel(self) -> None:
         """Cancel the run and wait until it has stopped."""

@@ -13,7 +13,7 @@ from orchestrator.context import InstanceContext, entered
 from orchestrator.errors import Fenced, LedgerLost, OperatorError, RollforwardError, RunCancelled
 from orchestrator.execution.frame import Frame
 from orchestrator.execution.journal import RunJournal
-from orchestrator.execution.lane import Lane, Options
+from orchestrator.execution.lane import Lane, Options, forget
 from orchestrator.execution.lease import keep_lease
 from orchestrator.execution.patience import Patience
 from orchestrator.execution.recorded import RecordedFanOuts
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 StateT = TypeVar("StateT", bound=State, default=State)
 
 log = logging.getLogger(__name__)
+
+GIVE_UP_SECONDS = 3.0
 
 
 class Drive(Generic[StateT]):
@@ -74,6 +76,11 @@ class Drive(Generic[StateT]):
         if self._walking is not None:
             self._walking.cancel()
 
+    def leave(self) -> None:
+        """Say that the drive is about to be given up for another to take: what runs in workers goes on."""
+        for recorder in self._recorders.values():
+            recorder.is_leaving = True
+
     async def drive(self) -> StateT:
         """Step the graph to its end and give the run up with what it came to.
 
@@ -111,9 +118,7 @@ class Drive(Generic[StateT]):
     async def _walk(self) -> StateT:
         steps = await self._patience.until_done(lambda: self._store.steps(self._run.run_id))
         rows = await self._patience.until_done(lambda: self._store.fan_outs(self._run.run_id))
-        journal = RunJournal(
-            self._store, self._own, self._patience, steps=steps, fan_outs=rows, forget=self._forget_fan_out
-        )
+        journal = RunJournal(self._store, self._own, self._patience, steps=steps, fan_outs=rows)
         self._fan_outs = RecordedFanOuts(
             self._store,
             self._own,
@@ -121,6 +126,7 @@ class Drive(Generic[StateT]):
             journal=journal,
             patience=self._patience,
             recorders=self._recorders,
+            forget=self._forget,
         )
         stepping = stepping_lane(self._graph, self._fan_outs, self._options)
         for run_on, lane in (("workers", self._lane), ("orchestrator", stepping)):
@@ -161,24 +167,21 @@ class Drive(Generic[StateT]):
             case Exception():
                 await self._end(RunStatus.FAILED, error_record(error))
             case _:
-                await self._end(RunStatus.SUBMITTED)
+                # Where the store is away, the lease ends by itself; whoever leaves must not be kept.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._end(RunStatus.SUBMITTED), GIVE_UP_SECONDS)
 
     async def _end(self, status: RunStatus, error: ErrorRecord | None = None) -> None:
         """Write how the invocation ended, then let the ledger go where nothing can follow."""
         await self._patience.until_done(lambda: self._store.finish(self._own, status, error=error))
         self.status = status
         if status.is_over:
-            await self._forget(None)
+            await self._forget()
 
     async def _cancel_instances(self) -> None:
         await self._lane.executor.cancel(self._run.run_id)
         with contextlib.suppress(OperatorError, LedgerLost, Fenced):
             await self._lane.ledger.cancel(self._run.run_id, self._own.epoch)
 
-    async def _forget_fan_out(self, fan_out: str) -> None:
-        await self._forget(fan_out)
-
-    async def _forget(self, fan_out: str | None) -> None:
-        # What stays behind costs memory only; it must not fail a run that is recorded.
-        with contextlib.suppress(OperatorError, LedgerLost, Fenced):
-            await self._lane.ledger.forget(self._run.run_id, self._own.epoch, fan_out=fan_out)
+    async def _forget(self, fan_out: str | None = None) -> None:
+        await forget(self._lane, self._run.run_id, self._own.epoch, fan_out=fan_out)

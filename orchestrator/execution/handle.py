@@ -38,7 +38,7 @@ class RunHandle(Generic[StateT]):
     def is_over(self) -> bool:
         return self._task.done()
 
-    def progress(self) -> Progress:
+    def status(self) -> Progress:
         """How far the run is."""
         if self._drive is None:
             return Progress(status=RunStatus.SUCCEEDED, health=None, fan_outs=())
@@ -52,6 +52,8 @@ class RunHandle(Generic[StateT]):
 
     async def detach(self) -> None:
         """Give the run up, for another to take; what workers run goes on and is recorded by its next owner."""
+        if self._drive is not None:
+            self._drive.leave()
         self._task.cancel()
         await self._settled()
 

@@ -1,6 +1,6 @@
 """What the owner of a run remembers of its steps, and takes up again after a crash."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.protocol import Checkpointer
@@ -21,8 +21,7 @@ Place = tuple[tuple[str, ...], str]
 class RunJournal:
     """The journal of a run: one appended step a completed node, outside any fan-out instance.
 
-    `steps` and `fan_outs` are what the record holds when the run is taken up. `forget` is called with the id of a
-    fan-out whose fold is kept: nothing needs its ledger any more.
+    `steps` and `fan_outs` are what the record holds when the run is taken up.
     """
 
     def __init__(
@@ -33,12 +32,10 @@ class RunJournal:
         *,
         steps: Sequence[Step],
         fan_outs: Sequence[FanOutRow],
-        forget: Callable[[str], Awaitable[None]],
     ) -> None:
         self._checkpointer = checkpointer
         self._ownership = ownership
         self._patience = patience
-        self._forget = forget
         self._points = points(steps)
         self._visits = next_visits(steps, fan_outs)
         self._folds: dict[Place, Fold] = {}
@@ -71,8 +68,6 @@ class RunJournal:
         )
         await self._patience.until_done(lambda: self._checkpointer.save_step(self._ownership, step))
         self.position += 1
-        if fold is not None:
-            await self._forget(fold.fan_out)
 
 
 def points(steps: Sequence[Step]) -> dict[tuple[str, ...], Step]:

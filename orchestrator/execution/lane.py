@@ -1,9 +1,11 @@
 """Where instances go: a ledger and the executor that works from it."""
 
+import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
+from orchestrator.errors import Fenced, LedgerLost, OperatorError
 from orchestrator.execution.executor import Executor
 from orchestrator.ledger.protocol import LedgerReader, OrchestratorLedger
 
@@ -18,6 +20,15 @@ class Lane:
 
     ledger: Ledger
     executor: Executor
+
+
+async def forget(lane: Lane, run_id: str, epoch: int, *, fan_out: str | None = None) -> None:
+    """Let go of the keys of a fan-out, or of a run that is over, where the ledger can be reached.
+
+    What stays behind costs memory only; it must not fail a run that is recorded.
+    """
+    with contextlib.suppress(OperatorError, LedgerLost, Fenced):
+        await lane.ledger.forget(run_id, epoch, fan_out=fan_out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

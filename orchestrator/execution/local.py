@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from orchestrator.context import Cancellation
 from orchestrator.execution.briefing import Briefing
 from orchestrator.execution.executor import Capacity, Hint
-from orchestrator.fan_out.instance import Runtime, run_instance
+from orchestrator.fan_out.instance import Runtime, never_begun, run_instance, too_large
 from orchestrator.identity import Slot
-from orchestrator.ledger.claim import Claimed
+from orchestrator.ledger.claim import Claimed, Reported
 from orchestrator.ledger.protocol import WorkerLedger
 
 
@@ -67,9 +67,15 @@ class LocalExecutor:
 
     async def _deliver(self, work: Claimed, cancellation: Cancellation) -> None:
         briefing = self._briefing(work)
-        async with self._places:
-            report = await run_instance(work, briefing, self._runtime, cancellation)
-        self._ledger.report(work.run_id, [report])
+        try:
+            async with self._places:
+                done = await run_instance(work, briefing, self._runtime, cancellation)
+        except asyncio.CancelledError:
+            if not cancellation.is_requested:
+                raise
+            done = never_begun(work, briefing, self._runtime)
+        if self._ledger.report(work.run_id, [done]) == [Reported.TOO_LARGE]:
+            self._ledger.report(work.run_id, [too_large(done, briefing.max_result_bytes)])
 
     def _briefing(self, work: Claimed) -> Briefing:
         known = self._briefings.get(work.briefing_hash)

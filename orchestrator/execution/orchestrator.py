@@ -12,7 +12,7 @@ from orchestrator.checkpoint.row import NewRun, Run, RunStatus
 from orchestrator.errors import FingerprintMismatch, RunCancelled
 from orchestrator.execution.drive import Drive
 from orchestrator.execution.handle import RunHandle
-from orchestrator.execution.lane import Lane, Options
+from orchestrator.execution.lane import Lane, Options, forget
 from orchestrator.state import State
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ class Orchestrator:
         run = await self._store.find(run_id)
         if run.fingerprint != graph.fingerprint and not accept_code:
             raise FingerprintMismatch(run.graph, run.fingerprint, graph.fingerprint)
+        if run.status.is_over:
+            await forget(self._lane, run.run_id, run.epoch)
         if run.status is RunStatus.CANCELLED:
             raise RunCancelled(run.run_id)
         if run.status is RunStatus.SUCCEEDED:

@@ -1,7 +1,7 @@
 """How the fan-outs of a run are brought to their end and recorded."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.bitmap import Bitmap
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class RecordedFanOuts:
-    """Runs fan-outs through a recorder, each in the lane that its `run_on` names."""
+    """Runs fan-outs through a recorder, each in the lane that its `run_on` names.
+
+    `forget` is called with the id of a fan-out that is wholly recorded: nothing needs its ledger any more.
+    """
 
     def __init__(
         self,
@@ -34,6 +37,7 @@ class RecordedFanOuts:
         journal: "RunJournal",
         patience: Patience,
         recorders: dict[str, Recorder],
+        forget: Callable[[str], Awaitable[None]],
     ) -> None:
         self._store = store
         self._ownership = ownership
@@ -41,6 +45,7 @@ class RecordedFanOuts:
         self._journal = journal
         self._patience = patience
         self._recorders = recorders
+        self._forget = forget
         self._seen: dict[str, OpenFanOut] = {}
 
     async def run(self, plan: Plan, frame: Frame) -> Sequence[Report]:
@@ -50,6 +55,7 @@ class RecordedFanOuts:
         fan_out = await self._patience.until_done(lambda: self._taken_up(plan, frame))
         self._seen[fan_out.id] = fan_out
         await self._recorders[plan.node.run_on].complete(fan_out)
+        await self._forget(fan_out.id)
         reports = await self._patience.until_done(lambda: self._contributions(plan))
         frame.journal.folded(plan.key, fold_of(plan.key.id, reports))
         return reports

@@ -17,7 +17,7 @@ SLOTS = 1000
 
 def stepping_lane(graph: "Graph[Any]", fan_outs: FanOuts, options: Options) -> Lane:
     """A lane of this process whose instances dispatch their nested fan-outs through `fan_outs`."""
-    ledger = MemoryLedger()
+    ledger = MemoryLedger(max_bytes=options.max_item_bytes)
     runtime = Runtime(
         worker=options.owner,
         find=lambda _name, _fingerprint: graph,
@@ -29,6 +29,6 @@ def stepping_lane(graph: "Graph[Any]", fan_outs: FanOuts, options: Options) -> L
 
 def local_lane(graph: "Graph[Any]", options: Options, *, slots: int = 64) -> Lane:
     """A lane of this process for a whole run, without workers."""
-    ledger = MemoryLedger()
+    ledger = MemoryLedger(max_bytes=options.max_item_bytes)
     runtime = Runtime(worker=options.owner, find=lambda _name, _fingerprint: graph, code_version=options.code_version)
     return Lane(ledger=ledger, executor=LocalExecutor(ledger, runtime, slots=slots))

@@ -1,9 +1,11 @@
 """How a graph is stepped, from its entry or from where it was, to its end."""
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import CallerError, Fenced, GraphError, NodeException, OperatorError, RunCancelled
+from orchestrator.execution.cancelling import is_being_cancelled
 from orchestrator.execution.fan_out import run_fan_out
 from orchestrator.execution.frame import Frame
 from orchestrator.execution.function import run_function
@@ -68,5 +70,11 @@ async def _as_node_exception(node: Node, state: Any, running: Any) -> Any:
         if not isinstance(node, FunctionNode):
             raise
         raise NodeException(node.name, error, recoverable_state=state) from error
-    except Exception as error:
+    except GeneratorExit:
+        raise
+    except asyncio.CancelledError as error:
+        if is_being_cancelled():
+            raise
+        raise NodeException(node.name, "it was cancelled by its own doing", recoverable_state=state) from error
+    except BaseException as error:
         raise NodeException(node.name, error, recoverable_state=state) from error

@@ -5,7 +5,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from orchestrator.checkpoint.row import Ownership
-from orchestrator.errors import OperatorError
+from orchestrator.errors import BrokerUnavailable, OperatorError
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.fan_out.progress import OpenFanOut
 from orchestrator.fan_out.window import window
@@ -30,8 +30,12 @@ class Dispatcher:
         self._untold: deque[Hint] = deque()
 
     async def fill(self, fan_out: OpenFanOut) -> None:
-        """Queue and dispatch as many instances as the window has room for."""
-        if fan_out.is_stopping:
+        """Queue and dispatch as many instances as the window has room for.
+
+        A broker that is away is said in `health`; it must not keep what is done from being recorded.
+        """
+        if fan_out.failure is not None or not fan_out.is_announced:
+            self._untold = deque(hint for hint in self._untold if hint.fan_out != fan_out.id)
             return
         briefing = fan_out.briefing
         capacity = await self._lane.executor.capacity(briefing.graph, briefing.fingerprint)
@@ -41,11 +45,6 @@ class Dispatcher:
         if slots:
             await self._queue(fan_out, slots)
         await self._tell()
-
-    async def cancel(self, fan_out: str) -> None:
-        """Tell what runs in this process to stop; others learn it from the ledger."""
-        self._untold = deque(hint for hint in self._untold if hint.fan_out != fan_out)
-        await self._lane.executor.cancel(self._ownership.run_id, fan_out)
 
     async def _queue(self, fan_out: OpenFanOut, slots: list[Slot]) -> None:
         try:
@@ -62,8 +61,13 @@ class Dispatcher:
         self._untold.extend(fan_out.hint(slot) for slot in queued)
 
     async def _tell(self) -> None:
-        if self._untold:
+        if not self._untold:
+            return
+        try:
             await self._lane.executor.dispatch(list(self._untold))
+        except BrokerUnavailable as error:
+            self.health = f"dispatch paused: {error}"
+        else:
             self._untold.clear()
 
 

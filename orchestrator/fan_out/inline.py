@@ -35,7 +35,7 @@ class InlineFanOuts:
             async with places:
                 report = await self._run(self._claimed(plan, briefing, index), briefing)
             if fails_fast and report.error is not None:
-                raise RemoteError(report.error)
+                raise RemoteError(report.error, index=index)
             return report
 
         return await _all_or_first_failure([one(index) for index in range(plan.count)])

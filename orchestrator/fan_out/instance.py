@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.context import Cancellation, InstanceContext, entered
 from orchestrator.errors import InstanceTimeLimitExceeded, PayloadTooLarge
 from orchestrator.execution.briefing import Briefing
+from orchestrator.execution.cancelling import is_being_cancelled
 from orchestrator.execution.frame import FanOuts, Frame
 from orchestrator.execution.walk import walk
+from orchestrator.fan_out.fold import Fold
 from orchestrator.fan_out.inline import InlineFanOuts
 from orchestrator.fan_out.journal import InstanceJournal
 from orchestrator.graph.projection import first_state
@@ -50,6 +52,15 @@ class Ended:
     error: ErrorRecord | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When an instance began, how long it took, and how often it was tried."""
+
+    started_at: datetime
+    duration_seconds: float
+    attempts: int
+
+
 @dataclass(slots=True)
 class Attempts:
     """How often the instance was tried in this delivery."""
@@ -64,6 +75,14 @@ async def run_instance(work: Claimed, briefing: Briefing, runtime: Runtime, canc
     with entered(_context(work, briefing, cancellation)):
         frame = _frame(work, briefing, runtime, journal=journal, cancellation=cancellation)
         ended = await attempt(_call(work, briefing, frame, runtime=runtime, attempts=attempts), briefing, cancellation)
+    times = Times(started_at, time.perf_counter() - clock, max(attempts.count, 1))
+    return report_of(work, briefing, runtime, ended=ended, times=times, folds=journal.folds)
+
+
+def report_of(
+    work: Claimed, briefing: Briefing, runtime: Runtime, *, ended: Ended, times: Times, folds: tuple[Fold, ...] = ()
+) -> Report:
+    """The report of an instance that has ended."""
     return Report(
         slot=work.slot,
         outcome=ended.outcome,
@@ -71,14 +90,27 @@ async def run_instance(work: Claimed, briefing: Briefing, runtime: Runtime, canc
         delivery=work.delivery,
         worker=runtime.worker,
         invocation_id=briefing.invocation_id,
-        started_at=started_at,
-        duration_seconds=time.perf_counter() - clock,
-        attempts=max(attempts.count, 1),
+        started_at=times.started_at,
+        duration_seconds=times.duration_seconds,
+        attempts=times.attempts,
         partial=ended.partial,
         error=ended.error,
         code_version=runtime.code_version,
-        folds=journal.folds,
+        folds=folds,
     )
+
+
+def never_begun(work: Claimed, briefing: Briefing, runtime: Runtime) -> Report:
+    """The report of an instance that was stopped before it began."""
+    return report_of(
+        work, briefing, runtime, ended=Ended(Outcome.CANCELLED), times=Times(datetime.now(UTC), 0.0, attempts=0)
+    )
+
+
+def too_large(done: Report, limit_bytes: int) -> Report:
+    """What is reported instead of a result that the ledger does not take."""
+    error = PayloadTooLarge("result", len((done.partial or "").encode()), limit_bytes)
+    return replace(done, outcome=Outcome.FAILED, partial=None, error=error_record(error, with_traceback=False))
 
 
 async def attempt(call: Any, briefing: Briefing, cancellation: Cancellation) -> Ended:
@@ -88,17 +120,26 @@ async def attempt(call: Any, briefing: Briefing, cancellation: Cancellation) -> 
     try:
         async with scope:
             return Ended(Outcome.SUCCEEDED, partial=await call)
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if not cancellation.is_requested or task is None:
-            raise
-        task.uncancel()
-        return Ended(Outcome.CANCELLED)
+    except asyncio.CancelledError as error:
+        return _cancelled(error, cancellation)
     except TimeoutError as error:
         told = InstanceTimeLimitExceeded(limit) if limit is not None and scope.expired() else error
         return Ended(Outcome.FAILED, error=error_record(told))
-    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - what the user raises ends no worker
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever the user raises ends its instance, and no worker
         return Ended(Outcome.FAILED, error=error_record(error))
+
+
+def _cancelled(error: asyncio.CancelledError, cancellation: Cancellation) -> Ended:
+    """What a cancellation comes to: a wish that was asked for, the end of this process, or the user's own doing."""
+    task = asyncio.current_task()
+    if task is None or not is_being_cancelled():
+        return Ended(Outcome.FAILED, error=error_record(error))
+    if not cancellation.is_requested:
+        raise error
+    task.uncancel()
+    return Ended(Outcome.CANCELLED)
 
 
 async def _call(work: Claimed, briefing: Briefing, frame: Frame, *, runtime: Runtime, attempts: Attempts) -> str:
@@ -143,8 +184,9 @@ def _contribution(node: "FanOutNode", update: Any, briefing: Briefing) -> str:
     # A middleware may return less than the subgraph gives: what it leaves out is an empty place at fan-in.
     kept = {name: update[name] for name in node.contributed_fields if name in update}
     text = node.subgraph.codec.dump_fields(kept)
-    if len(text) > briefing.max_result_bytes:
-        raise PayloadTooLarge("result", len(text), briefing.max_result_bytes)
+    size_bytes = len(text.encode())
+    if size_bytes > briefing.max_result_bytes:
+        raise PayloadTooLarge("result", size_bytes, briefing.max_result_bytes)
     return text
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.checkpoint.row import FanOutRow
 from orchestrator.codec import Codec
-from orchestrator.errors import CheckpointRecordInvalid, NodeException, PayloadTooLarge
+from orchestrator.errors import CallerError, CheckpointRecordInvalid, ItemRefused, NodeException, PayloadTooLarge
 from orchestrator.identity import FanOutKey
 from orchestrator.reducer import read_key
 
@@ -52,21 +52,37 @@ class Plan:
         """What is kept of this entry, before anything is dispatched.
 
         Raises:
-            PayloadTooLarge: an item is over the limit.
+            ItemRefused: an item does not fit the subgraph's state, does not survive its codec, or is over the limit.
         """
         hashes = bytearray()
         for index in range(self.count):
-            item = self.item(index).encode()
-            if len(item) > max_item_bytes:
-                raise PayloadTooLarge("item", len(item), max_item_bytes)
-            hashes += blake2b(item, digest_size=8).digest()
+            hashes += blake2b(self._checked_item(index, max_item_bytes), digest_size=8).digest()
         return FanOutRow(
             key=self.key,
             instance_count=self.count,
             item_hashes=bytes(hashes),
             item_keys=self.item_keys,
+            item_tags=_item_tags(self.node, self.items),
             position=position,
         )
+
+    def _checked_item(self, index: int, max_item_bytes: int) -> bytes:
+        try:
+            item = self.item(index).encode()
+            if len(item) > max_item_bytes:
+                raise PayloadTooLarge("item", len(item), max_item_bytes)
+        except CallerError as error:
+            raise ItemRefused(index, error) from error
+        return item
+
+
+def check_items(node: "FanOutNode", state: "State", *, max_item_bytes: int) -> None:
+    """See that a fan-out could be entered with this state, before anything is kept.
+
+    Raises:
+        NodeException, ItemRefused: as `make_plan` and `Plan.row`.
+    """
+    make_plan(node, state, FanOutKey((), node.name)).row(position=0, max_item_bytes=max_item_bytes)
 
 
 def make_plan(node: "FanOutNode", state: "State", key: FanOutKey) -> Plan:
@@ -127,6 +143,12 @@ def _item_keys(node: "FanOutNode", items: Sequence[Any]) -> tuple[str, ...] | No
     if node.key is None:
         return None
     return tuple(str(read_key(item, node.key)) for item in items)
+
+
+def _item_tags(node: "FanOutNode", items: Sequence[Any]) -> tuple[dict[str, str], ...] | None:
+    if not node.tags:
+        return None
+    return tuple({name: str(read_key(item, reader)) for name, reader in node.tags.items()} for item in items)
 
 
 def _own_fields(node: "FanOutNode", item: Any) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """One fan-out in flight: what is recorded, what is outstanding, what comes next."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.bitmap import Bitmap
+from orchestrator.checkpoint.row import SlotRow
 from orchestrator.execution.briefing import Briefing
 from orchestrator.execution.executor import Hint
 from orchestrator.fan_out.plan import Plan
@@ -18,7 +20,9 @@ class OpenFanOut:
     """The state of a fan-out between plan and fan-in.
 
     `outstanding` holds the slots that were queued and are not recorded; `again` those that must be queued once more
-    before anything new is. `ended` is resolved when all is recorded, or with the reason why it never will be.
+    before anything new is; `suspects` those that are to run with nothing else outstanding; `unclosed` those that are
+    committed and not closed in the ledger yet. `ended` is resolved when all is recorded, or with the reason why it
+    never will be. `failure` is the first failure under `fail_fast`.
     """
 
     plan: Plan
@@ -31,8 +35,11 @@ class OpenFanOut:
     gives_up_at: float | None = None
     outstanding: dict[int, Slot] = field(default_factory=dict)
     again: dict[int, Slot] = field(default_factory=dict)
-    declines: dict[int, int] = field(default_factory=dict)
-    deferred: list[tuple[float, Slot]] = field(default_factory=list)
+    suspects: dict[int, Slot] = field(default_factory=dict)
+    unclosed: dict[int, Slot] = field(default_factory=dict)
+    accompanied_losses: Counter[int] = field(default_factory=Counter)
+    declines: Counter[int] = field(default_factory=Counter)
+    deferred: dict[int, tuple[float, Slot]] = field(default_factory=dict)
     _next: Iterator[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -46,24 +53,29 @@ class OpenFanOut:
     def is_complete(self) -> bool:
         return len(self.recorded) == self.plan.count
 
-    @property
-    def is_stopping(self) -> bool:
-        return self.failure is not None
-
     def start_over(self) -> None:
-        """Take everything that is not recorded for not queued: the ledger has lost it, or was just opened."""
+        """Take everything that is not recorded for not queued: the ledger has lost it, or was never opened."""
+        self.is_announced = False
         self.outstanding.clear()
         self.again.clear()
+        self.suspects.clear()
+        self.unclosed.clear()
         self.deferred.clear()
         self._next = self.recorded.missing()
 
+    def announced(self, live: Iterable[Slot]) -> None:
+        """Take note of what the ledger has in flight from before: it is waited for, not queued again."""
+        self.is_announced = True
+        self.outstanding.update((slot.index, slot) for slot in live if slot.index not in self.recorded)
+
     def take(self, limit: int, now: float) -> list[Slot]:
         """The next slots to queue, at most `limit` new ones, in index order; they are outstanding from now on."""
-        due = [slot for at, slot in self.deferred if at <= now]
-        self.deferred = [(at, slot) for at, slot in self.deferred if at > now]
-        slots = [slot for slot in (*self.again.values(), *due) if slot.index not in self.recorded]
-        self.again.clear()
-        slots.extend(self._new(limit))
+        if self.suspects and not self.again:
+            slots = [] if self.outstanding else [self.suspects.pop(min(self.suspects))]
+        else:
+            slots = [slot for slot in (*self.again.values(), *self._due(now)) if slot.index not in self.recorded]
+            self.again.clear()
+            slots.extend(() if self.suspects else self._new(limit))
         self.outstanding.update((slot.index, slot) for slot in slots)
         return slots
 
@@ -71,11 +83,27 @@ class OpenFanOut:
         """Queue these once more, before anything new."""
         self.again.update((slot.index, slot) for slot in slots)
 
-    def done(self, slot: Slot) -> bool:
-        """Take note that a slot is recorded; true where it was not."""
+    def isolate(self, slot: Slot) -> None:
+        """Run this one again with nothing else outstanding, so that the next loss tells whether it is to blame."""
         self.outstanding.pop(slot.index, None)
-        self.declines.pop(slot.index, None)
-        return self.recorded.add(slot.index)
+        self.suspects[slot.index] = slot
+
+    def has(self, slot: Slot) -> bool:
+        """Whether a report of this slot is committed already; it is closed once more, and not recorded again."""
+        if slot.index in self.recorded:
+            self.unclosed[slot.index] = slot
+        return slot.index in self.unclosed
+
+    def note(self, row: SlotRow) -> None:
+        """Take note of a recorded row; the same one may be noted again."""
+        slot = row.report.slot
+        self.unclosed[slot.index] = slot
+        self.outstanding.pop(slot.index, None)
+        if row.is_contribution:
+            is_new = self.recorded.add(slot.index)
+            self.failed_count += is_new and row.report.error is not None
+        elif row.report.error is not None and self.failure is None:
+            self.failure = row.report
 
     def items(self, slots: Iterable[Slot]) -> list[QueuedItem]:
         plan = self.plan
@@ -98,6 +126,12 @@ class OpenFanOut:
     def opening(self) -> Opening:
         text = self.briefing.to_json()
         return Opening(self.id, self.recorded, text, Briefing.hash_of(text))
+
+    def _due(self, now: float) -> list[Slot]:
+        due = [slot for at, slot in self.deferred.values() if at <= now]
+        for slot in due:
+            del self.deferred[slot.index]
+        return due
 
     def _new(self, limit: int) -> Iterator[Slot]:
         taken = 0

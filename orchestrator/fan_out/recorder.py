@@ -1,20 +1,23 @@
 """The loop between the ledger and the record: what is reported is recorded, closed, and makes room for more."""
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.checkpoint.protocol import Checkpointer
 from orchestrator.checkpoint.row import Ownership, SlotRow
-from orchestrator.errors import Fenced, LedgerLost, LedgerUnavailable, OperatorError, RemoteError
+from orchestrator.errors import Fenced, LedgerLost, LedgerUnavailable, OperatorError
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.patience import RETRY_SECONDS
 from orchestrator.fan_out.dispatch import Dispatcher
 from orchestrator.fan_out.pace import Pace
 from orchestrator.fan_out.policy import Meaning, meaning
+from orchestrator.fan_out.pressure import Pressure
 from orchestrator.fan_out.progress import OpenFanOut
+from orchestrator.fan_out.stopping import Stopper
 from orchestrator.fan_out.sweeping import Sweeper
 from orchestrator.ledger.view import LiveState
 from orchestrator.report import Report
@@ -38,6 +41,7 @@ class Recorder:
 
     def __init__(self, lane: Lane, checkpointer: Checkpointer, ownership: Ownership, options: Options) -> None:
         self.health: str | None = None
+        self.is_leaving = False
         self._ledger = lane.ledger
         self._checkpointer = checkpointer
         self._ownership = ownership
@@ -46,15 +50,14 @@ class Recorder:
         self._reported: dict[Slot, Report] = {}
         self._dispatcher = Dispatcher(lane, ownership, options)
         self._sweeper = Sweeper(lane, checkpointer, ownership, options)
+        self._stopper = Stopper(lane, ownership, options)
+        self._pressure = Pressure(lane.ledger)
         self._loop: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[list[Report]] | None = None
         self._kicked = asyncio.Event()
         self._pace = Pace()
         self._sweep_at = 0.0
-
-    @property
-    def open(self) -> Iterable[OpenFanOut]:
-        return tuple(self._open.values())
+        self._held_until = 0.0
 
     async def complete(self, fan_out: OpenFanOut) -> None:
         """Bring a fan-out to its end.
@@ -71,8 +74,11 @@ class Recorder:
             self._loop = asyncio.create_task(self._run(), name=f"recorder-{self._ownership.run_id}")
         try:
             await fan_out.ended
+        except asyncio.CancelledError:
+            await self._give_up(fan_out)
+            raise
         finally:
-            self._open.pop(fan_out.id, None)
+            self._forget(fan_out)
 
     async def close(self) -> None:
         """Stop; what is outstanding stays in the ledger."""
@@ -86,12 +92,14 @@ class Recorder:
         while self._open:
             try:
                 await self._turn()
-                failures, self.health = 0, self._dispatcher.health
+                failures, self.health = 0, self._pressure.health or self._dispatcher.health
             except LedgerLost:
                 log.warning("ledger lost, opening it again from the record", extra={"run_id": self._ownership.run_id})
-                self._start_over()
+                for fan_out in self._fan_outs():
+                    fan_out.start_over()
+                self._kicked.set()
             except OperatorError as error:
-                self.health = str(error)
+                self.health = f"dispatch paused: {error}"
                 await self._wait_out(error, failures)
                 failures += 1
             except Exception as error:  # noqa: BLE001 - it ends every fan-out here, with this very reason
@@ -99,134 +107,136 @@ class Recorder:
                 return
 
     async def _turn(self) -> None:
-        for fan_out in self.open:
+        """What has come in is kept before anything new goes out."""
+        for fan_out in self._fan_outs():
             await self._announce(fan_out)
-        for fan_out in self.open:
-            await self._dispatcher.fill(fan_out)
         for report in await self._news():
             self._reported[report.slot] = report
-        await self._record()
+        for fan_out in self._fan_outs():
+            await self._record(fan_out)
+            await self._stopper.stop(fan_out)
         if time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + SWEEP_SECONDS
             await self._sweep()
-        self._settle()
+        for fan_out in self._fan_outs():
+            self._stopper.settle(fan_out)
+            if not self._pressure.is_on:
+                await self._dispatcher.fill(fan_out)
 
     async def _announce(self, fan_out: OpenFanOut) -> None:
         if not fan_out.is_announced:
             await self._ledger.open(self._ownership.run_id, self._ownership.epoch, fan_out.opening())
-            fan_out.is_announced = True
+            live = await self._ledger.live(self._ownership.run_id, fan_out.id)
+            # The message of one that was queued before may be gone: it is queued and told again.
+            fan_out.announced(one.slot for one in live if one.state is not LiveState.QUEUED)
 
     async def _news(self) -> list[Report]:
         """Wait for reports, for a new fan-out, or until it is time to sweep."""
         if self._listening is None:
             await self._linger()
-            waiting = self._ledger.reports(self._ownership.run_id, wait_seconds=SWEEP_SECONDS)
+            waiting = self._ledger.reports(self._ownership.run_id, tuple(self._open), wait_seconds=SWEEP_SECONDS)
             self._listening = asyncio.create_task(waiting)
         kicked = asyncio.create_task(self._kicked.wait())
         try:
             await asyncio.wait({self._listening, kicked}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             kicked.cancel()
-        self._kicked.clear()
-        if not self._listening.done():
-            return []
+        if self._kicked.is_set():
+            # It was asked of other fan-outs than those that are open now.
+            self._kicked.clear()
+            return await self._heard() if self._listening.done() else self._not_listening()
+        return await self._heard()
+
+    async def _heard(self) -> list[Report]:
+        assert self._listening is not None
         heard, self._listening = self._listening, None
-        reports = heard.result()
+        reports = await heard
         self._pace.note(len(reports), time.monotonic())
+        if not reports:
+            # Waiting has ended without any: something lapsed or was declined, or it is time anyway.
+            self._sweep_at = self._held_until
         return reports
+
+    def _not_listening(self) -> list[Report]:
+        assert self._listening is not None
+        self._listening.cancel()
+        self._listening = None
+        return []
 
     async def _linger(self) -> None:
         """Wait a little where that brings enough reports, and leaves the workers half of the window at least."""
         coming = self._pace.note(0, time.monotonic()) * LINGER_SECONDS
-        outstanding = sum(len(fan_out.outstanding) for fan_out in self._open.values())
+        outstanding = sum(len(fan_out.outstanding) for fan_out in self._fan_outs())
         if LINGER_FROM <= coming <= outstanding / 2:
             await asyncio.sleep(LINGER_SECONDS)
 
-    async def _record(self) -> None:
+    async def _record(self, fan_out: OpenFanOut) -> None:
         """Commit what is reported, then close it: nothing leaves the ledger before the record has it."""
-        for fan_out in self.open:
-            reports = sorted(
-                (report for report in self._reported.values() if report.slot.fan_out == fan_out.id),
-                key=lambda report: report.slot.index,
-            )
-            if reports:
-                await self._record_of(fan_out, reports)
-                for report in reports:
-                    del self._reported[report.slot]
+        mine = [report for report in self._reported.values() if report.slot.fan_out == fan_out.id]
+        reports = sorted(mine, key=lambda report: report.slot.index)
+        rows = await self._rows(fan_out, [report for report in reports if not fan_out.has(report.slot)])
+        if rows:
+            await self._checkpointer.record(self._ownership, rows)
+        # Before anything can fail again: what is committed must not be taken for missing.
+        for row in rows:
+            fan_out.note(row)
+        for report in reports:
+            del self._reported[report.slot]
+        if fan_out.unclosed:
+            slots = tuple(fan_out.unclosed.values())
+            await self._ledger.close(self._ownership.run_id, self._ownership.epoch, slots)
+            fan_out.unclosed.clear()
 
-    async def _record_of(self, fan_out: OpenFanOut, reports: Sequence[Report]) -> None:
-        plan, run_id, epoch = fan_out.plan, self._ownership.run_id, self._ownership.epoch
-        means = {report.slot: meaning(plan.node, report, self._ownership.invocation_id) for report in reports}
+    async def _rows(self, fan_out: OpenFanOut, reports: Sequence[Report]) -> list[SlotRow]:
+        """The rows that reports come to; failures of an invocation that has ended run again instead."""
+        node, invocation_id = fan_out.plan.node, self._ownership.invocation_id
+        means = {report.slot: meaning(node, report, invocation_id) for report in reports}
         leftovers = [slot for slot, what in means.items() if what is Meaning.LEFTOVER]
         if leftovers:
-            await self._ledger.reset(run_id, epoch, leftovers)
+            await self._ledger.reset(self._ownership.run_id, self._ownership.epoch, leftovers)
             fan_out.bring_back(leftovers)
-        kept = [report for report in reports if means[report.slot] is not Meaning.LEFTOVER]
-        rows = [
-            SlotRow(report, means[report.slot] is Meaning.CONTRIBUTION, plan.item_key(report.slot.index))
-            for report in kept
+        return [
+            SlotRow(report, means[report.slot] is Meaning.CONTRIBUTION, fan_out.plan.item_key(report.slot.index))
+            for report in reports
+            if means[report.slot] is not Meaning.LEFTOVER
         ]
-        await self._checkpointer.record(self._ownership, rows)
-        await self._ledger.close(run_id, epoch, [report.slot for report in kept])
-        for row in rows:
-            await self._note(fan_out, row)
-
-    async def _note(self, fan_out: OpenFanOut, row: SlotRow) -> None:
-        report = row.report
-        if row.is_contribution:
-            is_new = fan_out.done(report.slot)
-            fan_out.failed_count += is_new and report.error is not None
-            return
-        fan_out.outstanding.pop(report.slot.index, None)
-        if report.error is not None and not fan_out.is_stopping:
-            await self._stop(fan_out, report)
-
-    async def _stop(self, fan_out: OpenFanOut, report: Report) -> None:
-        """Under `fail_fast`: nothing new starts, what runs is told, and what ends meanwhile is still recorded."""
-        fan_out.failure = report
-        fan_out.gives_up_at = time.monotonic() + 2 * self._options.heartbeat.total_seconds()
-        await self._ledger.cancel(self._ownership.run_id, self._ownership.epoch, fan_out=fan_out.id)
-        await self._dispatcher.cancel(fan_out.id)
-        await self._await_only_started(fan_out)
-
-    async def _await_only_started(self, fan_out: OpenFanOut) -> None:
-        live = await self._ledger.live(self._ownership.run_id, fan_out.id)
-        fan_out.outstanding = {one.slot.index: one.slot for one in live if one.state is not LiveState.QUEUED}
 
     async def _sweep(self) -> None:
-        for fan_out in self.open:
-            if fan_out.is_stopping:
-                await self._await_only_started(fan_out)
+        await self._pressure.measure(self._reported.values())
+        for fan_out in self._fan_outs():
+            if fan_out.failure is not None:
+                await self._stopper.await_only_started(fan_out)
             else:
                 for report in await self._sweeper.sweep(fan_out):
                     self._reported[report.slot] = report
-
-    def _settle(self) -> None:
-        """Resolve the fan-outs that have come to their end."""
-        for fan_out in self.open:
-            if fan_out.ended.done():
-                continue
-            if fan_out.failure is not None and fan_out.failure.error is not None:
-                if not fan_out.outstanding or time.monotonic() >= (fan_out.gives_up_at or 0):
-                    fan_out.ended.set_exception(RemoteError(fan_out.failure.error))
-            elif fan_out.is_complete:
-                fan_out.ended.set_result(None)
-
-    def _start_over(self) -> None:
-        for fan_out in self.open:
-            fan_out.is_announced = False
-            fan_out.start_over()
+                await self._record(fan_out)
 
     async def _wait_out(self, error: OperatorError, failures: int) -> None:
         log.warning("waiting for a service", extra={"run_id": self._ownership.run_id, "reason": str(error)})
         await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+        self._kicked.set()
         if isinstance(error, LedgerUnavailable):
             # Leases may have ended while no worker could extend them: give the living one lease's time to do so.
-            self._sweep_at = time.monotonic() + self._options.instance_lease.total_seconds()
+            self._held_until = time.monotonic() + self._options.instance_lease.total_seconds()
+            self._sweep_at = self._held_until
+
+    async def _give_up(self, fan_out: OpenFanOut) -> None:
+        """Stop what runs nested in an instance that was stopped; what a run that is only left has started goes on."""
+        if fan_out.plan.key.lineage and not self.is_leaving:
+            with contextlib.suppress(OperatorError, LedgerLost, Fenced):
+                await self._stopper.cancel(fan_out)
+
+    def _forget(self, fan_out: OpenFanOut) -> None:
+        self._open.pop(fan_out.id, None)
+        for slot in [slot for slot in self._reported if slot.fan_out == fan_out.id]:
+            del self._reported[slot]
 
     def _abandon(self, error: Exception) -> None:
-        for fan_out in self.open:
+        for fan_out in self._fan_outs():
             if not fan_out.ended.done():
                 fan_out.ended.set_exception(error)
         if not isinstance(error, Fenced):
             log.error("recorder stopped", exc_info=error, extra={"run_id": self._ownership.run_id})
+
+    def _fan_outs(self) -> tuple[OpenFanOut, ...]:
+        return tuple(self._open.values())

@@ -45,31 +45,38 @@ class Sweeper:
             return []
         losses = [Loss(one.slot, one.owner, one.delivery, one.alone) for one in lapsed]
         charged = await self._checkpointer.record_losses(self._ownership, losses)
-        given_up = []
         for loss in losses:
             log.warning("delivery lost", extra={"index": loss.slot.index, "worker": loss.worker})
-            if charged.get(loss.slot, 0) >= self._options.max_deliveries:
-                given_up.append(self._lost(loss))
-            else:
-                fan_out.bring_back([loss.slot])
-        return given_up
+        given_up = [loss for loss in losses if charged.get(loss.slot, 0) >= self._options.max_deliveries]
+        for loss in losses:
+            if loss not in given_up:
+                self._try_again(fan_out, loss)
+        return [self._lost(loss) for loss in given_up]
+
+    def _try_again(self, fan_out: OpenFanOut, loss: Loss) -> None:
+        """Queue a lost one once more; one lost in company too often runs alone, which shows who is to blame."""
+        fan_out.accompanied_losses[loss.slot.index] += not loss.is_charged
+        if fan_out.accompanied_losses[loss.slot.index] >= self._options.max_deliveries:
+            fan_out.isolate(loss.slot)
+        else:
+            fan_out.bring_back([loss.slot])
 
     async def _tell_again(self, fan_out: OpenFanOut, overdue: Sequence[Overdue]) -> None:
         """A long queue is not a loss: word is passed again only where a later one was heard, or a place is free."""
         if overdue:
             briefing = fan_out.briefing
             capacity = await self._lane.executor.capacity(briefing.graph, briefing.fingerprint)
-            fan_out.bring_back(one.slot for one in overdue if one.overtaken or capacity.free > 0)
+            fan_out.bring_back(one.slot for one in overdue if one.overtaken)
+            waiting = [one.slot for one in overdue if not one.overtaken]
+            fan_out.bring_back(waiting[: capacity.free])
 
     def _defer(self, fan_out: OpenFanOut, declined: Sequence[Declined]) -> None:
-        waiting = {slot.index for _, slot in fan_out.deferred}
         for one in declined:
-            if one.slot.index in waiting:
+            if one.slot.index in fan_out.deferred:
                 continue
-            times = fan_out.declines.get(one.slot.index, 0)
-            fan_out.declines[one.slot.index] = times + 1
-            pause = DECLINE_SECONDS[min(times, len(DECLINE_SECONDS) - 1)]
-            fan_out.deferred.append((time.monotonic() + pause, one.slot))
+            pause = DECLINE_SECONDS[min(fan_out.declines[one.slot.index], len(DECLINE_SECONDS) - 1)]
+            fan_out.declines[one.slot.index] += 1
+            fan_out.deferred[one.slot.index] = (time.monotonic() + pause, one.slot)
             log.warning(
                 "instance declined", extra={"index": one.slot.index, "worker": one.worker, "reason": one.reason}
             )

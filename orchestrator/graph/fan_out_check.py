@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_origin
 
 from orchestrator.errors import CompileError
+from orchestrator.graph.naming_check import check_naming
 from orchestrator.graph.node import FanOutNode
 from orchestrator.graph.projection import check_declared
 from orchestrator.state import State
@@ -26,6 +27,7 @@ def check_fan_out(node: FanOutNode, outer_class: type[State]) -> None:
     check_declared(outer_class, _outer_fields(node), node=node.name)
     check_declared(node.subgraph.state_class, [*node.contributed_fields, *node.inputs], node=node.name)
     _check_items(node, outer_class)
+    check_naming(node, outer_class)
     _check_degraded(node)
 
 

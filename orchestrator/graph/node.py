@@ -49,7 +49,8 @@ class FanOutNode:
     """A node that runs a subgraph once per item.
 
     `inputs` maps subgraph fields to the outer fields they are read from, `extra_outputs` maps outer fields to the
-    subgraph fields whose per-instance values they get. `tags` maps a tag's name to what reads it off the item.
+    subgraph fields whose per-instance values they get. `key` reads off an item what people call its instance; `tags`
+    maps names to more that is read off it. Both are evaluated once, when the node is entered, and kept as text.
     """
 
     name: str

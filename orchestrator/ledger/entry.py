@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -27,7 +28,8 @@ class Entry:
     """A slot that is not closed.
 
     `until` is the claim deadline of a queued one and the end of the lease of a running one; `order` is its place in
-    the queue. `is_accompanied` says that others were lost, or may be lost, with the same owner.
+    the queue. `is_accompanied` says that others were lost, or may be lost, with the same owner; `is_handed_back` that
+    the owner released it alive.
     """
 
     generation: int
@@ -43,6 +45,7 @@ class Entry:
     declined: tuple[str, str] | None = None
     is_released: bool = False
     is_accompanied: bool = False
+    is_handed_back: bool = False
 
     def is_held_under(self, token: str) -> bool:
         """Whether `token` was granted for this slot, and no later claim has replaced it."""
@@ -51,15 +54,20 @@ class Entry:
     def grant(self, token: str, owner: str, *, until: float) -> None:
         self.stage, self.token, self.owner, self.until = Stage.RUNNING, token, owner, until
         self.delivery += 1
-        self.declined, self.is_released, self.is_accompanied = None, False, False
+        self.declined, self.is_released, self.is_accompanied, self.is_handed_back = None, False, False, False
 
     def extend(self, until: float) -> None:
         # What was released is for others to take, also while its old holder still works on it.
         if not self.is_released:
             self.stage, self.until = Stage.RUNNING, until
 
-    def release(self) -> None:
-        self.until, self.is_released = -math.inf, True
+    def release(self, *, has_died: bool) -> None:
+        self.until, self.is_released, self.is_handed_back = -math.inf, True, not has_died
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether this slot, now lapsed, may be what its owner died of."""
+        return not (self.is_accompanied or self.is_handed_back)
 
 
 @dataclass(slots=True)
@@ -125,15 +133,18 @@ class RunEntries:
     fan_outs: dict[str, FanOutEntries] = field(default_factory=dict)
     reported: dict[tuple[str, int], Report] = field(default_factory=dict)
     cancelled_in: int | None = None
-    waiting: set[asyncio.Future[None]] = field(default_factory=set)
+    waiting: dict[asyncio.Future[None], frozenset[str]] = field(default_factory=dict)
 
     def is_cancelled(self, fan_out: FanOutEntries) -> bool:
         return self.epoch in (self.cancelled_in, fan_out.cancelled_in)
 
-    def wake(self) -> None:
-        """Wake whoever waits for reports, from any thread."""
-        while self.waiting:
-            future = self.waiting.pop()
+    def reports_of(self, fan_outs: Collection[str]) -> list[Report]:
+        return [report for (fan_out, _), report in self.reported.items() if fan_out in fan_outs]
+
+    def wake(self, fan_out: str | None = None) -> None:
+        """Wake whoever waits for news of this fan-out, or of any, from any thread."""
+        for future in [one for one, wanted in self.waiting.items() if fan_out is None or fan_out in wanted]:
+            del self.waiting[future]
             # The loop of one who does not wait any more may be closed.
             with contextlib.suppress(RuntimeError):
                 future.get_loop().call_soon_threadsafe(_resolve, future)

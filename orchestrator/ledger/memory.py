@@ -5,7 +5,7 @@ import contextlib
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 
 from orchestrator.errors import Fenced, LedgerLost
@@ -45,11 +45,10 @@ class MemoryLedger:
                 verdict = Verdict.UNKNOWN if self._tombstone(run_id) is None else Verdict.DONE
                 return [ClaimAnswer(verdict) for _ in slots]
             self._runs_of_owner[owner].add(run_id)
-            now = self._clock()
-            until = now + ttl_seconds
+            until = self._clock() + ttl_seconds
             answers = []
             for slot in slots:
-                verdict = _verdict(run, slot, token, now=now)
+                verdict = _verdict(run, slot, token)
                 if verdict is Verdict.OK:
                     answers.append(ClaimAnswer(verdict, _grant(run_id, run, Held(slot, token), owner, until=until)))
                 else:
@@ -78,10 +77,10 @@ class MemoryLedger:
         with self._lock:
             return [self._report(run_id, report) for report in reports]
 
-    def release(self, owner: str) -> int:
+    def release(self, owner: str, *, has_died: bool) -> int:
         with self._lock:
             runs = [self._runs[run_id] for run_id in self._runs_of_owner.pop(owner, ()) if run_id in self._runs]
-            return sum(_release(run, owner) for run in runs)
+            return sum(_release(run, owner, has_died=has_died) for run in runs)
 
     def decline(self, run_id: str, slots: Sequence[Slot], *, worker: str, reason: str) -> None:
         with self._lock:
@@ -90,7 +89,7 @@ class MemoryLedger:
                 entry = fan_out.find(slot) if fan_out else None
                 if entry is not None and entry.stage is Stage.QUEUED:
                     entry.declined = (worker, reason)
-                    self._runs[run_id].wake()
+                    self._runs[run_id].wake(slot.fan_out)
 
     async def open(self, run_id: str, epoch: int, opening: Opening) -> None:
         with self._lock:
@@ -112,22 +111,24 @@ class MemoryLedger:
             now = self._clock()
             return [_queue(run, item, now=now, until=now + claim_deadline_seconds) for item in items]
 
-    async def reports(self, run_id: str, *, wait_seconds: float) -> list[Report]:
+    async def reports(self, run_id: str, fan_outs: Collection[str], *, wait_seconds: float) -> list[Report]:
         future = asyncio.get_running_loop().create_future()
+        wanted = frozenset(fan_outs)
         with self._lock:
             run = self._known(run_id)
-            if run.reported or wait_seconds <= 0:
-                return list(run.reported.values())
-            run.waiting.add(future)
+            found = run.reports_of(wanted)
+            if found or wait_seconds <= 0:
+                return found
+            run.waiting[future] = wanted
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_seconds):
                     await future
         finally:
             with self._lock:
-                run.waiting.discard(future)
+                run.waiting.pop(future, None)
         with self._lock:
-            return list(self._known(run_id).reported.values())
+            return self._known(run_id).reports_of(wanted)
 
     async def close(self, run_id: str, epoch: int, slots: Sequence[Slot]) -> None:
         with self._lock:
@@ -172,6 +173,9 @@ class MemoryLedger:
         with self._lock:
             kept = self._fan_out(run_id, fan_out)
             return kept.live(fan_out) if kept else []
+
+    async def memory_share(self) -> float:
+        return 0.0
 
     def announce(self, worker: str, facts: Mapping[str, object], *, ttl_seconds: float) -> None:
         with self._lock:
@@ -258,11 +262,11 @@ class MemoryLedger:
             entry.stage = Stage.REPORTED
             run = self._runs[run_id]
             run.reported[report.slot.fan_out, report.slot.index] = report
-            run.wake()
+            run.wake(report.slot.fan_out)
         return Reported.OK
 
 
-def _verdict(run: RunEntries, slot: Slot, token: str, *, now: float) -> Verdict:
+def _verdict(run: RunEntries, slot: Slot, token: str) -> Verdict:
     fan_out = run.fan_outs.get(slot.fan_out)
     if fan_out is None:
         return Verdict.UNKNOWN
@@ -276,7 +280,8 @@ def _verdict(run: RunEntries, slot: Slot, token: str, *, now: float) -> Verdict:
         return Verdict.OK
     if run.is_cancelled(fan_out):
         return Verdict.CANCELLED
-    return Verdict.BUSY if is_running and entry.until > now else Verdict.OK
+    # Also where the lease has ended: the loss must be seen by a sweep before another delivery covers it.
+    return Verdict.BUSY if is_running else Verdict.OK
 
 
 def _grant(run_id: str, run: RunEntries, held: Held, owner: str, *, until: float) -> Claimed:
@@ -299,14 +304,17 @@ def _grant(run_id: str, run: RunEntries, held: Held, owner: str, *, until: float
     )
 
 
-def _release(run: RunEntries, owner: str) -> int:
-    entries = (entry for fan_out in run.fan_outs.values() for entry in fan_out.entries.values())
-    held = [e for e in entries if e.owner == owner and e.stage is Stage.RUNNING and not e.is_released]
-    for entry in held:
-        entry.release()
-    if held:
-        run.wake()
-    return len(held)
+def _release(run: RunEntries, owner: str, *, has_died: bool) -> int:
+    count = 0
+    for fan_out_id, fan_out in run.fan_outs.items():
+        entries = fan_out.entries.values()
+        held = [e for e in entries if e.owner == owner and e.stage is Stage.RUNNING and not e.is_released]
+        for entry in held:
+            entry.release(has_died=has_died)
+        if held:
+            run.wake(fan_out_id)
+        count += len(held)
+    return count
 
 
 def _queue(run: RunEntries, item: QueuedItem, *, now: float, until: float) -> QueueAnswer:

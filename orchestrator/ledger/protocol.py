@@ -4,7 +4,7 @@ The two protocols are the two ends of the wire. Each verb is atomic and idempote
 one twice. Losing a whole ledger costs repeated execution and nothing else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from orchestrator.identity import Slot
@@ -25,8 +25,9 @@ class WorkerLedger(Protocol):
     ) -> list[ClaimAnswer]:
         """Take the right to run these slots, until `ttl_seconds` from now; one answer a slot, in order.
 
-        A slot that is queued, or whose lease has ended or was released, goes in flight: its delivery count is raised,
-        `token` and `owner` replace the old ones. The answer brings the item, the trace context and the progress kept.
+        A slot that is queued goes in flight: its delivery count is raised, `token` and `owner` replace the old ones.
+        The answer brings the item, the trace context and the progress kept. A slot whose lease has ended is busy until
+        it is queued again, so that no loss goes unseen.
         The same token again is answered as it was the first time.
         """
 
@@ -46,8 +47,12 @@ class WorkerLedger(Protocol):
         it. The same report again is accepted again.
         """
 
-    def release(self, owner: str) -> int:
-        """Free every lease of `owner`, in all runs, and say how many: it has ended, or is about to."""
+    def release(self, owner: str, *, has_died: bool) -> int:
+        """Free every lease of `owner`, in all runs, and say how many: it has ended, or is about to.
+
+        `has_died` tells one that was killed or crashed, perhaps by what it ran, from one that stops in order and hands
+        back what it could not finish. The first release of a lease counts.
+        """
 
     def decline(self, run_id: str, slots: Sequence[Slot], *, worker: str, reason: str) -> None:
         """Say that this worker cannot run these slots, without claiming them."""
@@ -78,8 +83,11 @@ class OrchestratorLedger(Protocol):
         only a claim replaces them.
         """
 
-    async def reports(self, run_id: str, *, wait_seconds: float) -> list[Report]:
-        """What is reported and not closed. Where there is nothing, wait for a notice at most `wait_seconds`."""
+    async def reports(self, run_id: str, fan_outs: Collection[str], *, wait_seconds: float) -> list[Report]:
+        """What is reported and not closed of these fan-outs; reports of others stay where they are.
+
+        Where there is nothing, wait for a notice of these at most `wait_seconds`.
+        """
 
     async def close(self, run_id: str, epoch: int, slots: Sequence[Slot]) -> None:
         """After the record is committed: delete item, report and progress, and mark the slots closed."""
@@ -102,6 +110,9 @@ class LedgerReader(Protocol):
 
     async def live(self, run_id: str, fan_out: str) -> list[LiveInstance]:
         """The queued, running and reported instances of a fan-out, by index."""
+
+    async def memory_share(self) -> float:
+        """How much of the memory that the ledger may use is used, from 0 to 1; 0 where there is no limit."""
 
 
 class WorkerRegistry(Protocol):

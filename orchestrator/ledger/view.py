@@ -40,7 +40,8 @@ class QueueAnswer(StrEnum):
 class Lapse:
     """A delivery that was lost: its lease ended or was released without a report.
 
-    `alone` says that no other instance lapsed with the same owner, so that this one may be to blame.
+    `alone` says that no other instance lapsed with the same owner and that its owner has died, so that this one may be
+    to blame. An owner whose lease ended by time counts as dead; one that handed the lease back does not.
     """
 
     slot: Slot

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.checkpoint.row import RunStatus
-from rollforward.cli.drive import Conclusion
+from orchestrator.errors import RunCancelled
+from rollforward.cli.drive import Conclusion, DrivenElsewhere
 from rollforward.cli.failure import SUCCEEDED, exit_code_of, tell
 from rollforward.cli.output import print_document
 from rollforward.cli.verb import is_verbose
@@ -26,7 +26,7 @@ def report(conclusion: Conclusion, graph: "Graph", *, output: str) -> int:
     if conclusion.error is None:
         return SUCCEEDED
     tell(conclusion.error, is_verbose=is_verbose(click.get_current_context(silent=True)))
-    if conclusion.status is not RunStatus.CANCELLED:
+    if not isinstance(conclusion.error, DrivenElsewhere | RunCancelled):
         click.echo(_resume_line(conclusion.run_id), err=True)
     return exit_code_of(conclusion.error)
 

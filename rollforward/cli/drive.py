@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.checkpoint.row import RunStatus
-from orchestrator.errors import RollforwardError, RunCancelled
+from orchestrator.errors import Fenced, RollforwardError, RunCancelled
 from orchestrator.execution.handle import RunHandle
 from orchestrator.state import State
 from rollforward.assembly import Assembly
@@ -24,6 +24,19 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY_SECONDS = 0.25
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class DrivenElsewhere(RollforwardError):
+    """Another orchestrator has taken the run over; this one has stopped and written nothing since."""
+
+    category = Fenced.category
+
+    def __init__(self, fenced: Fenced) -> None:
+        self.run_id = fenced.run_id
+        super().__init__(
+            f"another orchestrator has taken run {fenced.run_id} over, and this one has stopped; "
+            f"`rollforward status {fenced.run_id} --watch` follows it"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +95,8 @@ async def conclude(handle: RunHandle, host: Host, *, style: str) -> Conclusion:
         return _conclusion(handle, RunStatus.SUBMITTED, error=error, left_by=interruption.by)
     except RunCancelled as error:
         return _conclusion(handle, RunStatus.CANCELLED, error=error)
+    except Fenced as error:
+        return _conclusion(handle, RunStatus.RUNNING, error=DrivenElsewhere(error))
     except RollforwardError as error:
         return _conclusion(handle, RunStatus.FAILED, error=error)
     return _conclusion(handle, RunStatus.SUCCEEDED, state=state)
@@ -94,12 +109,12 @@ async def _watched(
     leaving = asyncio.create_task(interruption.came.wait())
     try:
         while not result.done() and not leaving.done():
-            watch.update(handle.progress())
+            watch.update(handle.status())
             failure = host.failure()
             if failure is not None:
                 return failure
             await asyncio.wait({leaving, result}, timeout=_LOOK_EVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        watch.update(handle.progress())
+        watch.update(handle.status())
         return None
     finally:
         leaving.cancel()

@@ -21,6 +21,7 @@ OLDEST_REDIS = (6, 2)
 MOST_CLOCK_OFFSET_SECONDS = 1.0
 _MOST_MEMORY_SHARE = 0.7
 _SHORTEST_VISIBILITY_SECONDS = 3600
+_HIDDEN = "hidden by the server"
 _VERSIONS = {"celery": ((5, 7), (5, 8)), "kombu": ((5, 7), (5, 8)), "redis": ((8, 1), (9,))}
 
 
@@ -69,17 +70,22 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield _embedded()
         return
     facts = inspect_redis(url, namespace=settings.namespace)
-    yield _judged("redis version", facts.version >= OLDEST_REDIS, facts.version_text, "Redis 6.2 or newer is needed")
+    yield from _server("redis", facts)
+    yield _judged_file("redis", facts)
+
+
+def _server(name: str, facts: RedisFacts) -> Iterator[Finding]:
+    """What is asked of every Redis, whatever is kept in it."""
+    yield _judged(f"{name} version", facts.version >= OLDEST_REDIS, facts.version_text, "Redis 6.2 or newer is needed")
     yield _judged(
-        "redis eviction",
+        f"{name} eviction",
         facts.eviction_policy in (None, "noeviction"),
-        facts.eviction_policy or "hidden by the server",
-        f"it may evict queues and claims ({facts.eviction_policy}); set maxmemory-policy noeviction",
+        facts.eviction_policy or _HIDDEN,
+        f"it may evict what is kept ({facts.eviction_policy}); set maxmemory-policy noeviction",
     )
-    yield _append_only_file(facts, is_record=settings.checkpoint_url.startswith(("redis", "unix")))
-    yield _memory(facts)
-    yield _clock("redis clock", facts.clock_offset_seconds)
-    yield _judged("redis probe", facts.probe_error is None, "written, read and deleted", str(facts.probe_error))
+    yield _memory(name, facts)
+    yield _clock(f"{name} clock", facts.clock_offset_seconds)
+    yield _judged(f"{name} probe", facts.probe_error is None, "written, read and deleted", str(facts.probe_error))
 
 
 def _embedded() -> Finding:
@@ -94,29 +100,36 @@ def _embedded() -> Finding:
     return Finding("redis", Grade.OK, f"embedded runs use {binary}")
 
 
-def _append_only_file(facts: RedisFacts, *, is_record: bool) -> Finding:
+def _judged_file(name: str, facts: RedisFacts) -> Finding:
+    check = f"{name} append-only file"
     if facts.has_append_only_file:
-        return Finding("redis append-only file", Grade.OK, "on")
-    if is_record:
-        return Finding(
-            "redis append-only file",
-            Grade.REFUSED,
-            "off, and the record of runs is kept in this Redis: a restart forgets them; set appendonly yes",
-        )
-    return Finding(
-        "redis append-only file",
-        Grade.WARNING,
-        "off: a restart of Redis repeats the instances in flight; set appendonly yes",
+        return Finding(check, Grade.OK, "on")
+    advice = "off: a restart of Redis repeats the instances in flight; set appendonly yes"
+    return Finding(check, Grade.WARNING, advice)
+
+
+def _judged_record(name: str, facts: RedisFacts) -> Iterator[Finding]:
+    """What is asked of a Redis that keeps the record of runs: a write that it confirms must survive it."""
+    yield _judged(
+        f"{name} append-only file",
+        bool(facts.has_append_only_file),
+        "on",
+        "off, and the record of runs is kept in this Redis: a restart forgets them; set appendonly yes",
     )
+    grades = {None: Grade.OK, "always": Grade.OK, "everysec": Grade.WARNING}
+    lost = "the last second" if facts.append_fsync == "everysec" else "half a minute"
+    advice = f"{facts.append_fsync}: a power cut takes {lost} of the record; set appendfsync always"
+    grade = grades.get(facts.append_fsync, Grade.REFUSED)
+    yield Finding(f"{name} appendfsync", grade, (facts.append_fsync or _HIDDEN) if grade is Grade.OK else advice)
 
 
-def _memory(facts: RedisFacts) -> Finding:
+def _memory(name: str, facts: RedisFacts) -> Finding:
     if not facts.memory_limit_bytes or facts.memory_used_bytes is None:
-        return Finding("redis memory", Grade.OK, "no limit is set")
+        return Finding(f"{name} memory", Grade.OK, "no limit is set")
     share = facts.memory_used_bytes / facts.memory_limit_bytes
     grade = Grade.OK if share < _MOST_MEMORY_SHARE else Grade.WARNING
     advice = "" if grade is Grade.OK else "; dispatch pauses there: raise maxmemory"
-    return Finding("redis memory", grade, f"{share:.0%} of maxmemory is used{advice}")
+    return Finding(f"{name} memory", grade, f"{share:.0%} of maxmemory is used{advice}")
 
 
 def _clock(check: str, offset_seconds: float) -> Finding:
@@ -131,8 +144,10 @@ def _store(settings: Settings) -> Iterator[Finding]:
         yield Finding("checkpoint store", Grade.REFUSED, "memory:// forgets every run; set ROLLFORWARD_CHECKPOINT_URL")
     elif url.startswith(("redis", "unix")):
         began = time.monotonic()
-        inspect_redis(url, namespace=settings.namespace)
+        facts = inspect_redis(url, namespace=settings.namespace)
         yield Finding("checkpoint store", Grade.OK, f"{shown} answers in {time.monotonic() - began:.3f} s")
+        yield from _server("checkpoint redis", facts)
+        yield from _judged_record("checkpoint redis", facts)
     else:
         yield from _database(settings)
 

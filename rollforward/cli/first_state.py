@@ -22,6 +22,7 @@ class FirstState:
     item_file: Path | None = None
     into: str | None = None
     fields: dict[str, Any] = field(default_factory=dict, init=False)
+    lines: list[int] = field(default_factory=list, init=False)
 
     def build(self, state_class: type[State]) -> State:
         """Read everything and validate it.
@@ -39,6 +40,10 @@ class FirstState:
         _check_fields(state_class, self.fields)
         return _validated(state_class, self.fields, items=items, into=self.into)
 
+    def line_of(self, index: int) -> str | None:
+        """The file and the line that an item came from; None where it came from elsewhere."""
+        return f"{self.item_file}, line {self.lines[index]}" if index < len(self.lines) else None
+
     def _input(self, path: Path) -> dict[str, Any]:
         value = read_json(path)
         if not isinstance(value, dict):
@@ -54,6 +59,7 @@ class FirstState:
             raise StateValidationError(f"--items needs --into FIELD; the state has {names}")
         items = ItemFile.read(self.item_file)
         self.fields[self.into] = items.values
+        self.lines.extend(items.lines)
         return items
 
 

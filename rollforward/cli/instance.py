@@ -93,4 +93,5 @@ def _identity(row: FanOutRow, index: int, key: str | None) -> dict[str, Any]:
         "visit": row.key.visit,
         "fan_out_index": index,
         "key": key if key is not None or row.item_keys is None else row.item_keys[index],
+        "tags": {} if row.item_tags is None else row.item_tags[index],
     }

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -15,7 +15,6 @@ from rich.progress import Progress as RichProgress
 from orchestrator.execution.status import Progress
 from rollforward.cli.output import console, to_json
 
-ProgressStyle = Literal["auto", "bar", "plain", "json", "none"]
 STYLES = ("auto", "bar", "plain", "json", "none")
 LINE_EVERY_SECONDS = 10.0
 _RATE_OVER_SECONDS = 10.0

@@ -14,6 +14,7 @@ from orchestrator.state import State
 from rollforward.assembly import Assembly, ExecutorName, assembled
 from rollforward.cli.conclusion import print_ending, report
 from rollforward.cli.drive import Conclusion, announce, conclude, ready
+from rollforward.cli.entry_check import check_entry
 from rollforward.cli.first_state import FirstState
 from rollforward.cli.progress import STYLES
 from rollforward.cli.run_id import checked_run_id, new_run_id
@@ -67,7 +68,7 @@ def command(graph: str, **options: Any) -> None:
     it keeps in .rollforward/.
     """
     settings = read_settings()
-    new = _prepared(graph, options)
+    new = _prepared(graph, options, max_item_bytes=settings.max_item_bytes)
     settings = with_graph(settings, new.address)
     if options["detach"]:
         _submit_only(settings, new, output=options["output"])
@@ -85,12 +86,14 @@ def with_graph(settings: Settings, address: GraphAddress) -> Settings:
     return settings.model_copy(update={"graphs": graphs})
 
 
-def _prepared(graph: str, options: dict[str, Any]) -> NewRun:
+def _prepared(graph: str, options: dict[str, Any], *, max_item_bytes: int) -> NewRun:
     run_id = checked_run_id(options["run_id"]) if options["run_id"] else new_run_id()
     address = GraphAddress.parse(graph)
     compiled = address.load()
     names = ("input_file", "assignments", "item_file", "into")
-    state = FirstState(**{name: options[name] for name in names}).build(compiled.state_class)
+    first = FirstState(**{name: options[name] for name in names})
+    state = first.build(compiled.state_class)
+    check_entry(compiled, state, first, max_item_bytes=max_item_bytes)
     return NewRun(run_id=run_id, address=address, graph=compiled, state=state)
 
 

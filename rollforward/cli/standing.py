@@ -17,6 +17,8 @@ from workers.capacity import has_graph
 from workers.opening import open_worker_ledger
 from workers.settings import Settings
 
+DISPATCH_PAUSED = "dispatch paused:"
+"""How an owner's health begins where nothing new is dispatched until something is put away."""
 _RATE_OVER_ROWS = 200
 
 
@@ -132,7 +134,8 @@ async def _problems(record: Record, settings: Settings, *, is_done: bool) -> lis
         resume = f"its orchestrator is gone; `rollforward resume {run.run_id}` goes on with it"
         problems.append(Problem("orphaned", resume))
     if run.status is RunStatus.RUNNING and run.health:
-        problems.append(Problem("health", run.health))
+        code = "dispatch_paused" if run.health.startswith(DISPATCH_PAUSED) else "health"
+        problems.append(Problem(code, run.health))
     if record.live.problem is not None:
         problems.append(Problem("redis_away", record.live.problem))
     is_waiting = run.status in (RunStatus.RUNNING, RunStatus.SUBMITTED, RunStatus.ORPHANED)

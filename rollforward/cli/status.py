@@ -9,7 +9,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.checkpoint.row import RunStatus
 from rollforward.cli.instance import STATES
 from rollforward.cli.output import cell, console, print_document
 from rollforward.cli.record import opened_record
@@ -19,7 +18,6 @@ from rollforward.cli.verb import Verb, output_option
 from workers.settings import Settings
 
 _WATCH_EVERY_SECONDS = 1.0
-_ENDED = (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED)
 
 
 @click.command(cls=Verb)
@@ -47,7 +45,7 @@ async def _watch_lines(settings: Settings, run_id: str, output: str) -> None:
         seen = await _look(settings, run_id)
         _print(seen, output)
         sys.stdout.flush()
-        if seen.run.status in _ENDED:
+        if seen.run.status.has_ended:
             return
         await asyncio.sleep(_WATCH_EVERY_SECONDS)
 
@@ -57,7 +55,7 @@ async def _watch_live(settings: Settings, run_id: str) -> None:
         while True:
             seen = await _look(settings, run_id)
             live.update(_drawn(seen))
-            if seen.run.status in _ENDED:
+            if seen.run.status.has_ended:
                 return
             await asyncio.sleep(_WATCH_EVERY_SECONDS)
 

@@ -42,4 +42,6 @@ def _print_table(verification: Verification) -> None:
     for fan_out in verification.fan_outs:
         for problem in fan_out.problems:
             click.echo(f"{fan_out.row.key.path}: {problem}")
+    for problem in verification.problems:
+        click.echo(problem)
     click.echo(f"{verification.run_id}: {'ok' if verification.ok else 'does NOT add up'}")

@@ -5,10 +5,15 @@ from typing import Any
 import click
 
 from orchestrator.errors import CallerError
-from rollforward.cli.setting import read_settings
+from orchestrator.graph.registry import registry
+from rollforward.cli.setting import SettingsRefused, read_settings
 from rollforward.cli.verb import Verb
 from rollforward.embedded.folder import DEFAULT_PATH, Folder
+from rollforward.log import configure_logging
+from workers.graph_list import load_graphs
 from workers.launch import run_worker
+
+_LEVELS = click.Choice(["debug", "info", "warning", "error", "critical"], case_sensitive=False)
 
 
 class WorkerNeedsRedis(CallerError):
@@ -24,11 +29,15 @@ class WorkerNeedsRedis(CallerError):
 @click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Places; by default one per processor.")
 @click.option("--pool", type=click.Choice(["prefork", "threads", "solo"]), default="prefork", show_default=True)
 @click.option("-n", "--name", metavar="NAME@HOST", help="The worker's name; %h is the host's.")
-@click.option("-l", "--loglevel", default="warning", show_default=True)
+@click.option("-l", "--loglevel", type=_LEVELS, default="warning", show_default=True)
 def command(**options: Any) -> None:
     """Run a worker with the graphs of ROLLFORWARD_GRAPHS until it is stopped."""
     settings = read_settings()
     url = settings.redis_url or Folder(DEFAULT_PATH).live_redis_url
     if url is None:
         raise WorkerNeedsRedis
+    configure_logging(options["loglevel"].upper())
+    load_graphs(settings.graphs)
+    if not registry.known():
+        raise SettingsRefused("this worker has no graphs; list their modules in ROLLFORWARD_GRAPHS")
     run_worker(settings.model_copy(update={"redis_url": url}), **options)

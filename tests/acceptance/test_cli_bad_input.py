@@ -75,6 +75,68 @@ def test_a_bad_item_is_named_with_its_line(cli, name, text, said):
     assert_no_run(cli)
 
 
+STRICT = """
+from typing import Annotated
+from pydantic import Field
+from rollforward import END, GraphBuilder, State
+
+class Small(State):
+    number: Annotated[int, Field(le=9)] = 0
+
+class Numbers(State):
+    numbers: list[int] = []
+    results: list[int] = []
+
+async def same(state):
+    return {}
+
+small = GraphBuilder(Small).add_node("same", same).set_entry("same").add_edge("same", END).compile()
+graph = GraphBuilder(Numbers).add_fan_out_node(
+    "small", subgraph=small, items_field="numbers", item_field="number", collect_field="number", target_field="results",
+    key=lambda number: 1 / (number - 7),
+).set_entry("small").add_edge("small", END).compile()
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--set", "numbers=[1, 2, 10]"], ["item 2: ", "does not fit Small: number"]),
+        (["--items", "items.txt", "--into", "numbers"], ["items.txt, line 3: item 2: ", "does not fit Small: number"]),
+        (
+            ["--items", "blank.jsonl", "--into", "numbers"],
+            ["blank.jsonl, line 3: item 1: ", "does not fit Small: number"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("executor", ["celery", "local"])
+def test_an_item_that_its_instance_refuses_is_named_and_no_run_is_made(cli, given, said, executor):
+    write(cli.folder, "strict.py", STRICT)
+    write(cli.folder, "items.txt", "1\n2\n10\n")
+    write(cli.folder, "blank.jsonl", "1\n\n10\n")
+    ended = cli.run("run", "strict:graph", "--executor", executor, *given)
+    assert ended.code == 2
+    assert_one_sentence(ended, *said)
+    assert_no_run(cli)
+
+
+def test_an_item_that_is_too_large_is_named_and_no_run_is_made(cli):
+    small = CommandLine(cli.folder, {"ROLLFORWARD_MAX_ITEM_BYTES": "30"}, cli.mark)
+    items = write(cli.folder, "items.txt", "1\n1000000000000000000000000000000\n")
+    ended = small.run("run", GRAPH, "--items", items, "--into", "numbers")
+    assert ended.code == 2
+    assert_one_sentence(ended, "items.txt, line 2: item 1: this item has ", "ROLLFORWARD_MAX_ITEM_BYTES")
+    assert_no_run(cli)
+
+
+def test_a_function_that_fails_to_name_an_item_makes_no_run(cli):
+    write(cli.folder, "strict.py", STRICT)
+    ended = cli.run("run", "strict:graph", "--set", "numbers=[7]")
+    assert ended.code == 1
+    assert_one_sentence(ended, "node 'small' failed", "division by zero")
+    assert_no_run(cli)
+
+
 def test_items_need_a_field_to_go_into(cli):
     ended = cli.run("run", GRAPH, "--items", write(cli.folder, "items.txt", "1\n"))
     assert ended.code == 2

@@ -2,8 +2,9 @@
 
 import json
 import signal
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from subprocess import Popen
 
@@ -46,6 +47,10 @@ def instance_starts(folder: Path) -> None:
 def status(cli: CommandLine) -> str:
     found = cli.run("status", "one", "-o", "json")
     return found.document["status"] if found.code == 0 else ""
+
+
+def owner_of_one(cli: CommandLine) -> str:
+    return cli.ok("status", "one", "-o", "json").document["owner"] or ""
 
 
 def logged(folder: Path, name: str) -> list[dict[str, object]]:
@@ -115,6 +120,31 @@ def test_resume_need_not_wait_for_the_lease_of_a_dead_orchestrator(deployed):
 
 
 @pytest.mark.usefixtures("worker")
+def test_an_orchestrator_whose_run_was_taken_over_says_so_and_does_not_advise_to_resume(deployed):
+    with deployed.started("run", *waiting(deployed.folder)) as process:
+        instance_starts(deployed.folder)
+        with closing(sqlite3.connect(deployed.folder / "state.db")) as database, database:
+            database.execute("UPDATE rollforward_runs SET epoch = epoch + 1")
+        _, stderr = process.communicate(timeout=30)
+    (deployed.folder / "go").touch()
+    assert process.returncode == 1
+    assert "another orchestrator has taken run one over" in stderr
+    assert "rollforward status one --watch" in stderr
+    assert "resume" not in stderr
+
+
+@pytest.mark.usefixtures("worker")
+def test_status_names_a_paused_dispatch_by_its_code(deployed):
+    deployed.ok("run", GRAPH, "--set", "numbers=[1]", "--run-id", "one")
+    paused = "dispatch paused: Redis has used 80% of its maxmemory"
+    with closing(sqlite3.connect(deployed.folder / "state.db")) as database, database:
+        lease = "lease_until = created_at + 3600000000"
+        database.execute(f"UPDATE rollforward_runs SET status = 'running', health = ?, {lease}", (paused,))
+    (problem,) = deployed.ok("status", "one", "-o", "json").document["problems"]
+    assert problem == {"code": "dispatch_paused", "message": paused}
+
+
+@pytest.mark.usefixtures("worker")
 def test_a_detached_run_is_driven_by_a_server(deployed):
     submitted = deployed.ok("run", *waiting(deployed.folder), "--detach", "-o", "json").document
     assert (submitted["run_id"], submitted["status"], submitted["state"]) == ("one", "submitted", None)
@@ -127,17 +157,18 @@ def test_a_detached_run_is_driven_by_a_server(deployed):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_server_that_ends_leaves_its_runs_to_another(deployed, number):
     deployed.ok("run", *waiting(deployed.folder), "--detach")
-    with serving(deployed, "first.log") as first, serving(deployed, "second.log"):
+    with serving(deployed, "first.log") as first:
         instance_starts(deployed.folder)
-        owner = deployed.ok("status", "one", "-o", "json").document["owner"]
-        is_first = f":{first.pid}:" in owner
-        if is_first:
+        with serving(deployed, "second.log") as second:
+            assert f":{first.pid}:" in owner_of_one(deployed)
             first.send_signal(number)
             first.wait(timeout=30)
-        (deployed.folder / "go").touch()
-        wait_until(lambda: status(deployed) == "succeeded", what="the run succeeds")
-    if is_first and number == signal.SIGTERM:
-        assert "run handed back" in [line["event"] for line in logged(deployed.folder, "first.log")]
+            wait_until(lambda: f":{second.pid}:" in owner_of_one(deployed), what="the second server has the run")
+            (deployed.folder / "go").touch()
+            wait_until(lambda: status(deployed) == "succeeded", what="the run succeeds")
+    handed_back = [line["event"] for line in logged(deployed.folder, "first.log")].count("run handed back")
+    assert handed_back == (number == signal.SIGTERM)
+    assert "run taken" in [line["event"] for line in logged(deployed.folder, "second.log")]
     assert deployed.ok("verify", "one", "-o", "json").document["ok"]
 
 
@@ -200,19 +231,37 @@ def test_doctor_names_live_workers_and_their_graphs(deployed, worker):
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "store", "check", "grade"),
+    ("setting", "value", "check", "grade"),
     [
-        ("maxmemory-policy", "allkeys-lru", None, "redis eviction", "refused"),
-        ("appendonly", "no", None, "redis append-only file", "warning"),
-        ("appendonly", "no", "redis", "redis append-only file", "refused"),
+        ("maxmemory-policy", "allkeys-lru", "redis eviction", "refused"),
+        ("appendonly", "no", "redis append-only file", "warning"),
     ],
 )
-def test_doctor_refuses_a_redis_that_loses_things(cli, own_redis, setting, value, store, check, grade):
+def test_doctor_refuses_a_redis_that_loses_things(cli, own_redis, setting, value, check, grade):
     with own_redis.client() as client:
         client.config_set(setting, value)
-    more = {"ROLLFORWARD_CHECKPOINT_URL": own_redis.url} if store else {}
-    code, found = grades(with_redis(cli, own_redis, **more))
+    code, found = grades(with_redis(cli, own_redis))
     assert found[check] == grade
+    assert code == (1 if grade == "refused" else 0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "check", "grade"),
+    [
+        ("appendonly", "no", "checkpoint redis append-only file", "refused"),
+        ("maxmemory-policy", "allkeys-lru", "checkpoint redis eviction", "refused"),
+        ("appendfsync", "no", "checkpoint redis appendfsync", "refused"),
+        ("appendfsync", "everysec", "checkpoint redis appendfsync", "warning"),
+        ("appendfsync", "always", "checkpoint redis appendfsync", "ok"),
+    ],
+)
+def test_doctor_asks_more_of_the_redis_that_keeps_the_record(cli, own_redis, redis_url, setting, value, check, grade):
+    with own_redis.client() as client:
+        client.config_set(setting, value)
+    settings = {"ROLLFORWARD_REDIS_URL": redis_url, "ROLLFORWARD_CHECKPOINT_URL": own_redis.url}
+    code, found = grades(CommandLine(cli.folder, settings, cli.mark))
+    assert found[check] == grade
+    assert found["redis eviction"] == found["redis append-only file"] == "ok"
     assert code == (1 if grade == "refused" else 0)
 
 

@@ -57,6 +57,7 @@ def test_items_print_one_object_per_instance(ended):
     expected = {"fan_out": "pieces", "lineage": [], "state": "succeeded", "delivery_attempt": 1, "error": None}
     assert all(expected.items() <= item.items() for item in items)
     assert [item["key"] for item in items] == ["1", "2", "3"]
+    assert [item["tags"] for item in items] == [{"parity": "odd"}, {"parity": "even"}, {"parity": "odd"}]
     assert all(item["worker"] for item in items)
 
 

@@ -7,22 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
+
+from tests.service.left_over import left_over
 
 ROOT = Path(__file__).parents[2]
 PROOF = re.compile(r"verify: ok expected=(\d+) recorded=(\d+) missing=0 duplicates=0 re-executed=(\d+)")
-
-
-def left_over(mark: str) -> list[str]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("DEMO_TEST") == mark:
-                found.append(" ".join(process.cmdline()))
-        except psutil.Error:
-            continue
-    return found
 
 
 @pytest.mark.timeout(300)
@@ -39,5 +29,5 @@ def test_the_demo_kills_resumes_and_proves_its_sum(tmp_path: Path) -> None:
     assert again <= 8
     assert done.stdout.count("SIGKILL to") == 2
     assert json.loads(report.read_text())["files"] == expected
-    assert left_over(str(tmp_path)) == []
+    assert left_over("DEMO_TEST", str(tmp_path)) == []
     assert [path for path in tmp_path.iterdir() if path.name.startswith("rollforward-demo-")] == []

@@ -11,7 +11,7 @@ import pytest
 
 from tests.service.deployment import Command, Deployment
 from tests.service.redis import RedisServer
-from tests.service.worker import wait_until
+from tests.service.worker import WorkerProcess, wait_until
 
 COUNT = 48
 NUMBERS = list(range(COUNT))
@@ -47,6 +47,12 @@ def resume(deployment: Deployment) -> dict[str, Any]:
     return deployment.command("resume", RUN, "--progress", "none", "-o", "json")
 
 
+def refused(worker: WorkerProcess) -> bool:
+    """Whether a woken worker has been told: by its next beat, or by the report of what had ended meanwhile."""
+    log = worker.log.read_text()
+    return "report not taken" in log or "instance stopped by the ledger" in log
+
+
 def assert_undisturbed(deployment: Deployment, ended: dict[str, Any], recorded: set[int]) -> None:
     """The result is that of an undisturbed run, and nothing of `recorded` has run again."""
     assert ended["status"] == "succeeded"
@@ -64,8 +70,14 @@ def test_a_pool_child_in_the_middle_of_an_instance(deployment: Deployment) -> No
     deployment.worker()
     command = run(deployment)
     recorded = deployment.wait_until_recorded(RUN, COUNT // 4, command)
-    os.kill(deployment.witnessed()[-1][1], signal.SIGKILL)
+    before = len(deployment.witnessed())
+    wait_until(lambda: len(deployment.witnessed()) > before, what="another instance begins")
+    index, pid = deployment.witnessed()[-1]
+    os.kill(pid, signal.SIGKILL)
     assert_undisturbed(deployment, deployment.ended(command), recorded)
+    assert deployment.executions()[index] == 2, "the killed process was between two instances"
+    (squares,) = deployment.command("status", RUN, "-o", "json")["fan_outs"]
+    assert squares["losses"] == 1
 
 
 def test_a_whole_worker_group(deployment: Deployment) -> None:
@@ -106,7 +118,7 @@ def test_redis_which_comes_back_on_its_append_only_file(deployment: Deployment) 
     assert_undisturbed(deployment, deployment.ended(command), recorded)
 
 
-def test_a_worker_that_is_frozen_past_its_lease_loses_its_instances_and_its_reports_are_refused(
+def test_a_worker_that_is_frozen_past_its_lease_loses_its_instances_and_is_refused_when_it_wakes(
     deployment: Deployment,
 ) -> None:
     frozen = deployment.worker("frozen")
@@ -122,5 +134,5 @@ def test_a_worker_that_is_frozen_past_its_lease_loses_its_instances_and_its_repo
         process.resume()
     assert_undisturbed(deployment, ended, recorded)
     before = deployment.command("verify", RUN, "-o", "json")
-    wait_until(lambda: "report not taken" in frozen.log.read_text(), what="the woken worker's report is refused")
+    wait_until(lambda: refused(frozen), what="the woken worker's instances are stopped or their reports refused")
     assert deployment.command("verify", RUN, "-o", "json") == before

@@ -60,3 +60,74 @@ def test_a_function_that_workers_cannot_import_is_refused(tmp_path: Path) -> Non
     )
     done = subprocess.run([sys.executable, "days.py"], cwd=tmp_path, capture_output=True, text=True, timeout=90)
     assert "give it a name at the top of a module" in done.stderr
+
+
+AGAIN = """
+import sys
+from pathlib import Path
+import rollforward
+
+def double(number: int) -> int:
+    with Path("called.txt").open("a") as file:
+        file.write(f"{number} ")
+    if number == 3 and not Path("mended").exists():
+        raise RuntimeError("not mended")
+    return 2 * number
+
+if __name__ == "__main__":
+    items = [int(text) for text in sys.argv[1:]]
+    handle = rollforward.map(double, items, run_id="again", executor="local", tolerate=1)
+    print([result.value for result in handle.results()], handle.status().status.value)
+"""
+
+
+def map_again(folder: Path, *items: int) -> subprocess.CompletedProcess[str]:
+    (folder / "again.py").write_text(AGAIN)
+    command = [sys.executable, "again.py", *map(str, items)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=90)
+
+
+def test_a_run_id_that_is_kept_is_gone_on_with_and_nothing_recorded_runs_again(tmp_path: Path) -> None:
+    first, second = map_again(tmp_path, 1, 2, 3), map_again(tmp_path, 1, 2, 3)
+    assert first.stdout == "[2, 4, None] succeeded\n", first.stderr
+    assert (second.stdout, second.returncode) == (first.stdout, 0), second.stderr
+    assert sorted((tmp_path / "called.txt").read_text().split()) == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("items", [(1, 2), (1, 2, 4), (1, 2, 3, 4)])
+def test_a_run_id_that_is_kept_with_other_items_is_refused(tmp_path: Path, items: tuple[int, ...]) -> None:
+    map_again(tmp_path, 1, 2, 3)
+    other = map_again(tmp_path, *items)
+    assert other.returncode == 1
+    assert "CheckpointRecordInvalid: run again was started with other items" in other.stderr
+    assert sorted((tmp_path / "called.txt").read_text().split()) == ["1", "2", "3"]
+
+
+def test_a_run_that_was_killed_is_gone_on_with_by_the_same_call(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    with subprocess.Popen([sys.executable, "slow.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        process.kill()
+    (tmp_path / "go").touch()
+    done = subprocess.run([sys.executable, "slow.py"], cwd=tmp_path, capture_output=True, text=True, timeout=90)
+    assert (done.stdout, done.returncode) == ("1\n2\n3\n", 0), done.stderr
+    assert (tmp_path / "called.txt").read_text().split().count("1") == 1
+
+
+SLOW = """
+import asyncio
+from pathlib import Path
+import rollforward
+
+async def wait(number: int) -> int:
+    with Path("called.txt").open("a") as file:
+        file.write(f"{number} ")
+    while number > 1 and not Path("go").exists():
+        await asyncio.sleep(0.01)
+    return number
+
+if __name__ == "__main__":
+    for result in rollforward.map(wait, [1, 2, 3], run_id="slow", executor="local").results():
+        print(result.value, flush=True)
+"""

@@ -10,11 +10,11 @@ import urllib.request
 from pathlib import Path
 from urllib.error import URLError
 
-import psutil
 import pytest
 
-from rollforward.demo.stage import wait_until
+from tests.service.left_over import left_over
 from tests.service.redis import RedisServer
+from tests.service.worker import wait_until
 
 ROOT = Path(__file__).parents[2]
 MARK = "PROCFILE_TEST"
@@ -51,17 +51,6 @@ def answers(url: str) -> bool:
         return False
 
 
-def left_over(mark: str) -> list[str]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == mark:
-                found.append(" ".join(process.cmdline()))
-        except psutil.Error:
-            continue
-    return found
-
-
 @pytest.mark.timeout(180)
 def test_the_three_processes_run_a_submitted_graph_to_its_end(tmp_path: Path, environment: dict[str, str]) -> None:
     shutil.copy(ROOT / "Procfile", tmp_path)
@@ -80,13 +69,13 @@ def test_the_three_processes_run_a_submitted_graph_to_its_end(tmp_path: Path, en
                 status = rollforward("status", "words", "-o", "json", folder=tmp_path, environment=environment)
                 return bool(json.loads(status)["status"] == "succeeded")
 
-            wait_until(has_succeeded, "the run succeeded", seconds=90, every=0.5)
+            wait_until(has_succeeded, what="the run succeeds", seconds=90, because=log.read_text)
             flower = f"http://127.0.0.1:{environment['FLOWER_PORT']}"
-            wait_until(lambda: answers(f"{flower}/healthcheck"), "Flower answered", seconds=30, every=0.5)
+            wait_until(lambda: answers(f"{flower}/healthcheck"), what="Flower answers")
             verified = rollforward("verify", "words", "-o", "json", folder=tmp_path, environment=environment)
             assert json.loads(verified)["ok"]
             rollforward("doctor", folder=tmp_path, environment=environment)
         finally:
             honcho.send_signal(signal.SIGTERM)
             honcho.wait(timeout=60)
-    assert left_over(str(tmp_path)) == [], log.read_text()
+    assert left_over(MARK, str(tmp_path)) == [], log.read_text()

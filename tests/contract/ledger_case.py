@@ -101,8 +101,17 @@ class LedgerCase:
     def report(self, where: Slot, token: str = "t1", *, partial: str = "{}"):
         return self.worker.report(RUN, [report_of(where, token, partial=partial)])[0]
 
-    async def reports(self, wait: float = 0.0) -> list[Report]:
-        return await self.orchestrator.reports(RUN, wait_seconds=wait)
+    async def reports(self, wait: float = 0.0, *, of: Sequence[str] = (FAN_OUT,)) -> list[Report]:
+        return await self.orchestrator.reports(RUN, of, wait_seconds=wait)
+
+    async def in_other(self, *indexes: int) -> list[Slot]:
+        """Slots of a second fan-out of the run, queued and claimed."""
+        await self.orchestrator.open(RUN, EPOCH, other_opening())
+        slots = [Slot("fan-out-2", index) for index in indexes]
+        items = [QueuedItem(one, b"") for one in slots]
+        await self.orchestrator.queue(RUN, EPOCH, items, claim_deadline_seconds=30)
+        self.ask(*slots, by=owner("w2"))
+        return slots
 
     async def close(self, *slots: Slot) -> None:
         await self.orchestrator.close(RUN, EPOCH, slots)

@@ -66,7 +66,7 @@ class TestFanOut:
     async def test_an_entered_fan_out_comes_back_as_it_was_opened(self, store):
         ownership = await owned(store)
         key = FanOutKey(("sub",), "files", (EnclosingInstance((), "outer", 7),), visit=2)
-        row = fan_out_row(key, item_keys=("a", AWKWARD, "c"))
+        row = fan_out_row(key, item_keys=("a", AWKWARD, "c"), item_tags=({"who": "a"}, {"who": AWKWARD}, {}))
         opened = await store.open_fan_out(ownership, row)
         assert is_recent(opened.opened_at)
         assert replace(opened, opened_at=None) == row
@@ -88,8 +88,8 @@ class TestFanOut:
 
     async def test_an_empty_fan_out_can_be_entered(self, store):
         ownership = await owned(store)
-        opened = await store.open_fan_out(ownership, fan_out_row(count=0, item_keys=()))
-        assert (opened.instance_count, opened.item_hashes, opened.item_keys) == (0, b"", ())
+        opened = await store.open_fan_out(ownership, fan_out_row(count=0, item_keys=(), item_tags=()))
+        assert (opened.instance_count, opened.item_hashes, opened.item_keys, opened.item_tags) == (0, b"", (), ())
         assert await store.fan_outs("run-1") == [opened]
 
 

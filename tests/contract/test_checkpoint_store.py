@@ -8,7 +8,6 @@ import pytest
 from orchestrator.checkpoint.row import (
     Loss,
     Ownership,
-    Run,
     RunFilter,
     RunStatus,
     Tally,
@@ -17,7 +16,6 @@ from orchestrator.errors import (
     CheckpointNotFound,
     Fenced,
     RunAmbiguous,
-    RunExists,
     RunIsDriven,
 )
 from orchestrator.identity import Slot
@@ -37,43 +35,6 @@ from tests.contract.checkpoint_case import (
     reports_of,
     step,
 )
-
-
-class TestCreate:
-    async def test_a_created_run_is_kept_with_its_first_state(self, store):
-        made = await store.create(new_run())
-        assert made == await store.find("run-1")
-        assert made == Run(
-            run_id="run-1",
-            graph="app:graph",
-            fingerprint="f1",
-            correlation_id="c1",
-            status=RunStatus.SUBMITTED,
-            epoch=0,
-            invocation_id="run-1",
-            created_at=made.created_at,
-            schema_version="v1",
-            code_version="1.0",
-        )
-        assert is_recent(made.created_at)
-        (first,) = await store.steps("run-1")
-        assert (first.position, first.node, first.state, first.schema_version) == (0, "", '{"x":1}', "v1")
-        assert is_recent(first.saved_at)
-
-    async def test_a_second_run_of_the_same_id_is_refused_and_changes_nothing(self, store):
-        made = await store.create(new_run())
-        with pytest.raises(RunExists):
-            await store.create(new_run(graph="other", state="{}"))
-        assert await store.find("run-1") == made
-        assert [kept.state for kept in await store.steps("run-1")] == ['{"x":1}']
-
-    async def test_one_of_many_creations_at_once_wins(self, place):
-        stores = [place.open() for _ in range(3)]
-        made = await asyncio.gather(
-            *(one.create(new_run()) for one in stores for _ in range(3)), return_exceptions=True
-        )
-        assert sum(isinstance(one, Run) for one in made) == 1
-        assert sum(isinstance(one, RunExists) for one in made) == 8
 
 
 class TestAcquire:

@@ -4,6 +4,7 @@ import asyncio
 import math
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -36,10 +37,12 @@ class TestClaim:
         case.clock.advance(14.9)
         assert case.verdict(slot(0), "t2") is Verdict.BUSY
 
-    async def test_a_lease_that_has_ended_can_be_claimed_and_counts_a_delivery(self, case):
+    async def test_a_lease_that_has_ended_can_be_claimed_once_it_is_queued_again_and_counts_a_delivery(self, case):
         await case.opened(slot(0))
         case.claim(slot(0), "t1")
         case.clock.advance(15.1)
+        assert case.verdict(slot(0), "t2") is Verdict.BUSY
+        await case.queue(slot(0))
         assert case.claim(slot(0), "t2").delivery == 2
         assert case.report(slot(0), "t1") is Reported.STALE
 
@@ -102,6 +105,7 @@ class TestBeat:
         await case.opened(slot(0))
         case.claim(slot(0), "t1")
         case.clock.advance(20)
+        await case.queue(slot(0))
         case.claim(slot(0), "t2")
         assert case.beat(slot(0), "t1") is Beat.LOST
         assert case.beat(slot(0), "t2") is Beat.OK
@@ -114,8 +118,9 @@ class TestBeat:
     async def test_a_beat_of_a_released_lease_does_not_take_it_back(self, case):
         await case.opened(slot(0))
         case.claim(slot(0), "t1")
-        case.worker.release(owner())
+        case.worker.release(owner(), has_died=True)
         assert case.beat(slot(0), "t1") is Beat.OK
+        await case.queue(slot(0))
         assert case.verdict(slot(0), "t2") is Verdict.OK
 
 
@@ -126,6 +131,7 @@ class TestProgress:
         assert case.worker.progress(RUN, Held(slot(0), "t1"), [b"a", b"b"])
         assert case.worker.progress(RUN, Held(slot(0), "t1"), [b"c"])
         case.clock.advance(20)
+        await case.queue(slot(0))
         assert case.claim(slot(0), "t2").progress == (b"a", b"b", b"c")
 
     async def test_a_stale_token_keeps_nothing(self, case):
@@ -134,6 +140,7 @@ class TestProgress:
         case.claim(slot(0), "t1")
         assert not case.worker.progress(RUN, Held(slot(0), "t2"), [b"a"])
         case.clock.advance(20)
+        await case.queue(slot(0))
         assert case.claim(slot(0), "t2").progress == ()
 
     async def test_a_reset_slot_begins_without_progress(self, case):
@@ -222,31 +229,75 @@ class TestReport:
         await asyncio.wait([waiting], timeout=0.1)
         started = time.monotonic()
         if news == "release":
-            await asyncio.to_thread(case.worker.release, owner())
+            await asyncio.to_thread(case.worker.release, owner(), has_died=True)
         else:
             await asyncio.to_thread(case.worker.decline, RUN, [slot(1)], worker="w1", reason="no graph")
         assert await waiting == []
         assert time.monotonic() - started < 1.5
 
-    async def test_reports_of_all_fan_outs_of_a_run_come_together(self, case):
+    async def test_reports_of_the_fan_outs_asked_for_come_together(self, case):
         await case.opened(slot(0))
-        await case.orchestrator.open(RUN, EPOCH, other_opening())
-        where = Slot("fan-out-2", 1)
-        await case.orchestrator.queue(RUN, EPOCH, [QueuedItem(where, b"")], claim_deadline_seconds=30)
-        case.ask(slot(0), where)
+        case.ask(slot(0))
+        (where,) = await case.in_other(1)
         case.worker.report(RUN, [report_of(slot(0)), report_of(where)])
-        assert {one.slot for one in await case.reports()} == {slot(0), where}
+        found = await case.reports(of=(FAN_OUT, "fan-out-2"))
+        assert {one.slot for one in found} == {slot(0), where}
+
+    async def test_reports_of_other_fan_outs_stay_where_they_are(self, case):
+        await case.opened(slot(0))
+        case.ask(slot(0))
+        (where,) = await case.in_other(1)
+        case.worker.report(RUN, [report_of(slot(0)), report_of(where)])
+        assert [one.slot for one in await case.reports()] == [slot(0)]
+        assert await case.reports(of=()) == await case.reports(of=("nowhere",)) == []
+        assert [one.slot for one in await case.reports(of=("fan-out-2",))] == [where]
+
+    @pytest.mark.parametrize("of", [(FAN_OUT,), (FAN_OUT, "nowhere"), ()])
+    async def test_news_of_other_fan_outs_wakes_nobody(self, case, of):
+        await case.opened(slot(0))
+        reported, lapsed = await case.in_other(1, 2)
+        await case.orchestrator.queue(
+            RUN, EPOCH, [QueuedItem(replace(lapsed, index=3), b"")], claim_deadline_seconds=30
+        )
+        waiting = asyncio.create_task(case.reports(wait=0.6, of=of))
+        await asyncio.wait([waiting], timeout=0.1)
+        await asyncio.to_thread(case.worker.report, RUN, [report_of(reported)])
+        await asyncio.to_thread(case.worker.decline, RUN, [replace(lapsed, index=3)], worker="w1", reason="r")
+        await asyncio.to_thread(case.worker.release, owner("w2"), has_died=True)
+        done, _ = await asyncio.wait([waiting], timeout=0.2)
+        assert not done
+        assert await waiting == []
+
+    async def test_each_waits_for_its_own(self, case):
+        await case.opened(slot(0))
+        case.ask(slot(0))
+        (where,) = await case.in_other(1)
+        first = asyncio.create_task(case.reports(wait=30))
+        second = asyncio.create_task(case.reports(wait=30, of=("fan-out-2",)))
+        await asyncio.wait([first, second], timeout=0.1)
+        await asyncio.to_thread(case.worker.report, RUN, [report_of(where)])
+        assert [one.slot for one in await second] == [where]
+        await asyncio.to_thread(case.report, slot(0))
+        assert [one.slot for one in await first] == [slot(0)]
 
 
 class TestRelease:
-    async def test_a_released_lease_can_be_claimed_at_once(self, case):
+    async def test_a_released_lease_can_be_queued_and_claimed_at_once(self, case):
         await case.opened(slot(0), slot(1), slot(2))
         case.ask(slot(0), slot(1))
         case.claim(slot(2), by=owner("w2"))
-        assert case.worker.release(owner()) == 2
-        assert case.worker.release(owner()) == 0
+        assert case.worker.release(owner(), has_died=True) == 2
+        assert case.worker.release(owner(), has_died=True) == 0
+        await case.queue(slot(0), slot(1), slot(2))
         answers = case.ask(slot(0), slot(1), slot(2), token="t2", by=owner("w3"))
         assert [one.verdict for one in answers] == [Verdict.OK, Verdict.OK, Verdict.BUSY]
+
+    async def test_what_was_handed_back_can_be_queued_and_claimed_at_once_too(self, case):
+        await case.opened(slot(0))
+        case.claim(slot(0))
+        assert case.worker.release(owner(), has_died=False) == 1
+        await case.queue(slot(0))
+        assert case.verdict(slot(0), "t2") is Verdict.OK
 
     async def test_a_release_reaches_every_run(self, case):
         await case.opened(slot(0))
@@ -255,12 +306,12 @@ class TestRelease:
         await case.orchestrator.queue("run-2", EPOCH, [QueuedItem(where, b"")], claim_deadline_seconds=30)
         case.claim(slot(0))
         case.worker.claim("run-2", [where], owner=owner(), token="t", ttl_seconds=15)
-        assert case.worker.release(owner()) == 2
+        assert case.worker.release(owner(), has_died=True) == 2
 
     async def test_a_finisher_after_its_release_is_accepted_where_nobody_took_the_slot(self, case):
         await case.opened(slot(0))
         case.claim(slot(0))
-        case.worker.release(owner())
+        case.worker.release(owner(), has_died=True)
         assert case.report(slot(0)) is Reported.OK
 
     async def test_owners_are_listed_by_place_until_they_are_released(self, case):
@@ -270,22 +321,23 @@ class TestRelease:
         case.ask(slot(0), token="t3", by=owner("w2", 2))
         assert case.worker.owners("host:boot:ns") == [owner("w1", 1), owner("w2", 2)]
         assert case.worker.owners("host:boot:other") == []
-        case.worker.release(owner("w1", 1))
+        case.worker.release(owner("w1", 1), has_died=True)
         assert case.worker.owners("host:boot:ns") == [owner("w2", 2)]
 
     async def test_an_owner_that_claims_again_after_its_release_can_be_released_again(self, case):
         await case.opened(slot(0))
         case.claim(slot(0), "t1")
-        case.worker.release(owner())
+        case.worker.release(owner(), has_died=True)
+        await case.queue(slot(0))
         case.claim(slot(0), "t2")
-        assert case.worker.release(owner()) == 1
+        assert case.worker.release(owner(), has_died=True) == 1
 
     async def test_a_lease_is_counted_by_one_release_only(self, case):
         await case.opened(slot(0), slot(1))
         case.claim(slot(0))
-        case.worker.release(owner())
+        case.worker.release(owner(), has_died=True)
         case.claim(slot(1))
-        assert case.worker.release(owner()) == 1
+        assert case.worker.release(owner(), has_died=True) == 1
 
 
 class TestRegistry:

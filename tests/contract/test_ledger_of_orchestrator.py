@@ -40,12 +40,14 @@ class TestOpen:
         await case.opened(slot(0))
         case.claim(slot(0), "t1")
         case.clock.advance(20)
+        await case.queue(slot(0))
         case.claim(slot(0), "t2")
         await case.open()
         await case.open()
         assert case.verdict(slot(0), "t3") is Verdict.BUSY
         assert case.beat(slot(0), "t2") is Beat.OK
         case.clock.advance(20)
+        await case.queue(slot(0))
         assert case.claim(slot(0), "t3").delivery == 3
 
     async def test_the_latest_briefing_counts(self, case):
@@ -221,7 +223,7 @@ class TestSweep:
     async def test_a_released_lease_is_named_at_once(self, case):
         await case.opened(slot(0))
         case.claim(slot(0))
-        case.worker.release(owner())
+        case.worker.release(owner(), has_died=True)
         assert [one.slot for one in (await case.sweep(slot(0))).lapsed] == [slot(0)]
 
     async def test_only_what_is_outstanding_is_named(self, case):
@@ -247,10 +249,31 @@ class TestSweep:
     async def test_a_slot_lost_in_company_is_alone_when_it_is_lost_alone_later(self, case):
         await case.opened(slot(0), slot(1))
         case.ask(slot(0), slot(1))
-        case.worker.release(owner())
+        case.worker.release(owner(), has_died=True)
         assert not any(one.alone for one in (await case.sweep(slot(0), slot(1))).lapsed)
         await case.queue(slot(0), slot(1))
         case.claim(slot(0), "t2", by=owner("w2"))
+        case.clock.advance(20)
+        assert [(one.delivery, one.alone) for one in (await case.sweep(slot(0))).lapsed] == [(2, True)]
+
+    async def test_what_an_owner_that_did_not_die_hands_back_is_not_alone(self, case):
+        await case.opened(slot(0), slot(1))
+        case.claim(slot(0))
+        case.worker.release(owner(), has_died=False)
+        case.worker.release(owner(), has_died=True)
+        (lapse,) = (await case.sweep(slot(0))).lapsed
+        assert (lapse.owner, lapse.delivery, lapse.alone) == (owner(), 1, False)
+        await case.queue(slot(0))
+        case.claim(slot(0), "t2", by=owner("w2"))
+        case.worker.release(owner("w2"), has_died=True)
+        assert [(one.delivery, one.alone) for one in (await case.sweep(slot(0))).lapsed] == [(2, True)]
+
+    async def test_a_slot_handed_back_and_then_lost_is_alone(self, case):
+        await case.opened(slot(0))
+        case.claim(slot(0))
+        case.worker.release(owner(), has_died=False)
+        await case.queue(slot(0))
+        case.claim(slot(0), "t2")
         case.clock.advance(20)
         assert [(one.delivery, one.alone) for one in (await case.sweep(slot(0))).lapsed] == [(2, True)]
 

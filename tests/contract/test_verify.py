@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 from sqlalchemy import Connection, text
 
 from backends.checkpointers.redis.store import RedisStore
@@ -77,16 +79,69 @@ async def keep_finished_run(store: CheckpointStore) -> None:
     await finish(store, own, fold_of(REPORTS))
 
 
+@dataclass(frozen=True)
+class Damage:
+    """What is done to a record behind the store's back: in SQL, and the same in Redis."""
+
+    sql: str
+    redis: Callable[["RedisRecord"], object]
+
+    def __str__(self) -> str:
+        return self.sql
+
+
+class RedisRecord:
+    """The keys of the one run, as a hand that damages them finds them."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._run = f"{NAMESPACE}:cp:{{r}}:"
+
+    def drop_slot(self, index: int) -> None:
+        assert self._client.hdel(f"{self._run}slots:{FILES.id}", f"{index}:0")
+
+    def change_slot(self, index: int, old: str, new: str, *, to: int | None = None) -> None:
+        """Rewrite a part of a contribution, and move it to another index where one is given."""
+        kept = self._kept(f"slots:{FILES.id}", f"{index}:0")
+        assert old in kept
+        self._client.hset(f"{self._run}slots:{FILES.id}", f"{index if to is None else to}:0", kept.replace(old, new))
+        self._client.hset(f"{self._run}tally:{FILES.id}", "stop", 1 + max(to or 0, COUNT))
+
+    def change_fan_out(self, part: str, old: str, new: str) -> None:
+        kept = self._kept("fan_outs", f"{FILES.id}{part}")
+        assert old in kept
+        self._client.hset(f"{self._run}fan_outs", f"{FILES.id}{part}", kept.replace(old, new))
+
+    def drop_fan_out(self, *parts: str) -> None:
+        assert self._client.hdel(f"{self._run}fan_outs", *(f"{FILES.id}{part}" for part in parts)) == len(parts)
+
+    def copy_slot(self, index: int, to: int) -> None:
+        self.change_slot(index, f",{index},0]", f",{to},0]", to=to)
+
+    def move_slot(self, index: int, to: int) -> None:
+        self.copy_slot(index, to)
+        self.drop_slot(index)
+
+    def _kept(self, part: str, field: str) -> str:
+        value: Any = self._client.hget(f"{self._run}{part}", field)
+        return str(value.decode())
+
+
 @dataclass
 class Kept:
-    """A store on SQL, and how it is damaged behind its back."""
+    """A store, and how it is damaged behind its back."""
 
-    store: SqlStore
+    store: CheckpointStore
     url: str
 
-    def damage(self, statement: str) -> None:
+    def damage(self, done: Damage) -> None:
+        if self.url.startswith("redis"):
+            with redis.Redis.from_url(self.url) as client:
+                done.redis(RedisRecord(client))
+            return
+
         def run(connection: Connection) -> int:
-            return connection.execute(text(statement)).rowcount
+            return connection.execute(text(done.sql)).rowcount
 
         database = Database(self.url)
         try:
@@ -97,7 +152,8 @@ class Kept:
     async def problems(self) -> list[str]:
         verification = await verify(self.store, "r", has_succeeded=True)
         assert not verification.ok
-        return [problem for fan_out in verification.fan_outs for problem in fan_out.problems]
+        assert verification.to_json()["problems"] == list(verification.problems)
+        return [*(told for fan_out in verification.fan_outs for told in fan_out.problems), *verification.problems]
 
 
 @asynccontextmanager
@@ -108,12 +164,15 @@ async def closing(store: CheckpointStore) -> AsyncIterator[CheckpointStore]:
         await store.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "redis"])
 async def kept(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Kept]:
-    is_sqlite = request.param == "sqlite"
-    url = f"sqlite:///{tmp_path}/state.db" if is_sqlite else request.getfixturevalue("postgres_url")
-    store = SqlStore(url, namespace=NAMESPACE)
-    async with closing(store):
+    url = (
+        f"sqlite:///{tmp_path}/state.db"
+        if request.param == "sqlite"
+        else request.getfixturevalue({"postgresql": "postgres_url", "redis": "redis_url"}[request.param])
+    )
+    kind = RedisStore if request.param == "redis" else SqlStore
+    async with closing(kind(url, namespace=NAMESPACE)) as store:
         await keep_finished_run(store)
         yield Kept(store, url)
 
@@ -144,32 +203,100 @@ async def test_executions_count_every_delivery_that_the_record_knows_of(store):
     assert counted.executions == 1 + 1 + 3 + 1 + 3
 
 
-@pytest.mark.parametrize(
-    ("statement", "said"),
-    [
-        ("DELETE FROM proof_slots WHERE idx = 3", "1 of 5 instances are not recorded"),
-        ("UPDATE proof_slots SET partial = '{\"n\": 7}' WHERE idx = 3", "not those that fan-in folded"),
-        ("UPDATE proof_slots SET outcome = 'succeeded' WHERE idx = 1", "not those that fan-in folded"),
-        ("UPDATE proof_slots SET idx = 9 WHERE idx = 4", "one too many"),
-        ("UPDATE proof_fan_outs SET fold_hash = 'f00'", "not those that fan-in folded"),
-        ("UPDATE proof_fan_outs SET fold_count = 6", "folded 6 contributions, 5 are recorded"),
-        ("UPDATE proof_fan_outs SET fold_count = NULL, fold_hash = NULL", "what fan-in folded is not kept"),
-        ("UPDATE proof_fan_outs SET instance_count = 4", "one too many"),
-        ("UPDATE proof_fan_outs SET instance_count = 6", "1 of 6 instances are not recorded"),
-    ],
+FOLD = fold_of(REPORTS)
+COLUMNS = (
+    "run, fan_out, generation, outcome, delivery, attempts, token, worker, invocation_id, started_at, "
+    "duration_seconds, recorded_at, partial"
 )
-async def test_damage_is_found(kept, statement, said):
-    kept.damage(statement)
+DAMAGES = [
+    (
+        Damage("DELETE FROM proof_slots WHERE idx = 3", lambda kept: kept.drop_slot(3)),
+        "1 of 5 instances are not recorded",
+    ),
+    (
+        Damage(
+            "UPDATE proof_slots SET partial = '{\"n\": 7}' WHERE idx = 3",
+            lambda kept: kept.change_slot(3, '\\"n\\": 3', '\\"n\\": 7'),
+        ),
+        "not those that fan-in folded",
+    ),
+    (
+        Damage(
+            "UPDATE proof_slots SET outcome = 'succeeded' WHERE idx = 1",
+            lambda kept: kept.change_slot(1, '"outcome":"failed"', '"outcome":"succeeded"'),
+        ),
+        "not those that fan-in folded",
+    ),
+    (
+        Damage(
+            "UPDATE proof_slots SET idx = 9 WHERE idx = 4",
+            lambda kept: kept.move_slot(4, 9),
+        ),
+        "one too many",
+    ),
+    (
+        Damage(
+            f"INSERT INTO proof_slots (idx, {COLUMNS}) SELECT 77, {COLUMNS} FROM proof_slots WHERE idx = 0",
+            lambda kept: kept.copy_slot(0, 77),
+        ),
+        "1 contributions are one too many",
+    ),
+    (
+        Damage(
+            "UPDATE proof_fan_outs SET fold_hash = 'f00'",
+            lambda kept: kept.change_fan_out(":fold", FOLD.hash, "f00"),
+        ),
+        "not those that fan-in folded",
+    ),
+    (
+        Damage("UPDATE proof_fan_outs SET fold_count = 6", lambda kept: kept.change_fan_out(":fold", "5 ", "6 ")),
+        "folded 6 contributions, 5 are recorded",
+    ),
+    (
+        Damage(
+            "UPDATE proof_fan_outs SET fold_count = NULL, fold_hash = NULL", lambda kept: kept.drop_fan_out(":fold")
+        ),
+        "what fan-in folded is not kept",
+    ),
+    (
+        Damage(
+            "UPDATE proof_fan_outs SET instance_count = 4",
+            lambda kept: kept.change_fan_out("", '"instance_count":5', '"instance_count":4'),
+        ),
+        "one too many",
+    ),
+    (
+        Damage(
+            "UPDATE proof_fan_outs SET instance_count = 6",
+            lambda kept: kept.change_fan_out("", '"instance_count":5', '"instance_count":6'),
+        ),
+        "1 of 6 instances are not recorded",
+    ),
+    (
+        Damage("DELETE FROM proof_fan_outs", lambda kept: kept.drop_fan_out("", ":hashes", ":fold")),
+        "step 1 (node files) folded 5 contributions of a fan-out that is not kept any more",
+    ),
+]
+
+
+@pytest.mark.parametrize(("damage", "said"), DAMAGES, ids=[str(damage)[:60] for damage, _ in DAMAGES])
+async def test_damage_is_found(kept, damage, said):
+    kept.damage(damage)
     assert any(said in problem for problem in await kept.problems())
 
 
-async def test_a_slot_beyond_the_count_is_found(kept):
-    columns = (
-        "run, fan_out, generation, outcome, delivery, attempts, token, worker, invocation_id, started_at, "
-        "duration_seconds, recorded_at, partial"
+async def test_a_fold_that_was_changed_with_everything_it_folded_is_found_by_its_step(kept):
+    """Whoever changes a contribution and computes the fold anew has not changed the step that wrote it."""
+    changed = replace(REPORTS[3], partial='{"n": 7}')
+    forged = fold_of([*REPORTS[:3], changed, REPORTS[4]])
+    kept.damage(DAMAGES[1][0])
+    kept.damage(
+        Damage(
+            f"UPDATE proof_fan_outs SET fold_hash = '{forged.hash}'",
+            lambda record: record.change_fan_out(":fold", FOLD.hash, forged.hash),
+        )
     )
-    kept.damage(f"INSERT INTO proof_slots (idx, {columns}) SELECT 77, {columns} FROM proof_slots WHERE idx = 0")
-    assert await kept.problems() == ["1 contributions are one too many"]
+    assert await kept.problems() == ["step 1 (node files) folded something else than its fan-out keeps"]
 
 
 async def test_an_unfinished_fan_out_does_not_add_up_until_all_is_recorded(store):

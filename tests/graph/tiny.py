@@ -88,6 +88,7 @@ graph = (
         inputs={"act": "act", "folder": "folder"},
         error_policy="collect",
         key=str,
+        tags={"parity": lambda number: "odd" if number % 2 else "even"},
     )
     .set_entry("pieces")
     .add_edge("pieces", END)

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import multiprocessing
-import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -17,6 +16,7 @@ from orchestrator.ledger.view import QueueAnswer, QueuedItem
 from orchestrator.seal import Seal
 from tests.contract.ledger_case import EPOCH, FAN_OUT, RUN, LedgerCase, owner, redis_case, report_of, slot
 from tests.service.redis import RedisServer
+from tests.service.worker import wait_until
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ async def test_every_key_stands_under_one_pattern_and_those_of_a_live_run_never_
         keys = {key.decode(): client.ttl(key) for key in client.keys("*")}
     assert all(key.startswith("rollforward:run:") for key in keys)
     of_run = {key: ttl for key, ttl in keys.items() if "{run-1}" in key}
-    assert len(of_run) == 10
+    assert len(of_run) == 9
     assert set(of_run.values()) == {-1}
 
 
@@ -85,7 +85,7 @@ async def test_a_forgotten_run_leaves_a_tombstone_for_a_day_and_nothing_else(cas
     case.worker.progress(RUN, Held(slot(0), "t1"), [b"a"])
     case.report(slot(1))
     await case.close(slot(1))
-    case.worker.release(owner())
+    case.worker.release(owner(), has_died=True)
     await case.orchestrator.forget(RUN, EPOCH)
     with redis_server.client() as client:
         (key,) = client.keys("*")
@@ -93,7 +93,7 @@ async def test_a_forgotten_run_leaves_a_tombstone_for_a_day_and_nothing_else(cas
         assert 86_000 < client.ttl(key) <= 86_400
 
 
-async def test_nothing_is_left_of_a_closed_slot_but_its_bit(case, redis_server):
+async def test_nothing_is_left_of_a_closed_slot_but_its_bit_and_the_last_notices(case, redis_server):
     await case.opened(slot(0))
     case.claim(slot(0))
     case.worker.progress(RUN, Held(slot(0), "t1"), [b"a"])
@@ -101,7 +101,8 @@ async def test_nothing_is_left_of_a_closed_slot_but_its_bit(case, redis_server):
     await case.close(slot(0))
     with redis_server.client() as client:
         prefix = f"rollforward:run:{{run-1}}:{FAN_OUT}"
-        assert sorted(client.keys(f"{prefix}:*")) == [f"{prefix}:{name}".encode() for name in ("closed", "head")]
+        left = [f"{prefix}:{name}".encode() for name in ("closed", "head", "wake")]
+        assert sorted(client.keys(f"{prefix}:*")) == left
         assert client.get(f"{prefix}:closed") == b"\x80\x00\x00"
 
 
@@ -114,10 +115,11 @@ async def test_progress_that_the_client_sent_twice_is_kept_once(case, redis_serv
     assert case.claim(slot(0)).progress == (b"a",)
 
 
-def _claim_when_free(case):
-    ends = time.monotonic() + 5
-    while case.verdict(slot(0), "t2") is Verdict.BUSY and time.monotonic() < ends:
-        time.sleep(0.01)
+async def _queued_again(case):
+    while True:
+        if await case.queue(slot(0)) == [QueueAnswer.OK]:
+            return
+        await asyncio.sleep(0.01)
 
 
 async def test_leases_end_by_the_servers_clock(connect):
@@ -125,16 +127,22 @@ async def test_leases_end_by_the_servers_clock(connect):
     await case.opened(slot(0))
     case.ask(slot(0), ttl=0.05)
     assert case.verdict(slot(0), "t2") is Verdict.BUSY
-    await asyncio.to_thread(_claim_when_free, case)
+    async with asyncio.timeout(5):
+        await _queued_again(case)
     assert case.claim(slot(0), "t2").delivery == 2
 
 
-async def test_a_start_is_put_on_a_stream_with_its_owner_and_delivery(case, redis_server):
+async def test_reports_of_other_fan_outs_cost_a_waiting_orchestrator_nothing(case, redis_server):
     await case.opened(slot(0))
-    case.claim(slot(0))
+    others = await case.in_other(0, 1, 2, 3)
+    waiting = asyncio.create_task(case.reports(wait=0.5))
     with redis_server.client() as client:
-        ((_, fields),) = client.xrange("rollforward:run:{run-1}:started")
-    assert fields == {b"slot": b"fan-out-1:0", b"delivery": b"1", b"owner": owner().encode()}
+        await asyncio.to_thread(wait_until, lambda: client.info("clients")["blocked_clients"], what="it waits")
+        before = client.info("commandstats")["cmdstat_xread"]["calls"]
+        for one in others:
+            case.worker.report(RUN, [report_of(one)])
+        assert await waiting == []
+        assert client.info("commandstats")["cmdstat_xread"]["calls"] == before
 
 
 BOTH = "+ping +select +client +eval +evalsha +time +exists +hget +hmget +hset +hdel +hgetall +getbit +lrange +smembers"
@@ -169,11 +177,12 @@ async def _use_every_verb(connect: Callable[..., LedgerCase], redis_url: str) ->
     assert case.report(slot(1)) is Reported.OK
     assert await case.reports(wait=0.01)
     assert worker.owners("host:boot:ns") == [owner()]
-    assert worker.release(owner()) == 1
+    assert worker.release(owner(), has_died=True) == 1
     assert await orchestrator.live(RUN, FAN_OUT)
     assert (await case.sweep(slot(0), slot(2))).lapsed
     await case.close(slot(1))
     assert await case.reports(wait=0.01) == []
+    await case.queue(slot(0))
     assert case.claim(slot(0), "t2").progress == (b"a",)
     await orchestrator.reset(RUN, EPOCH, [slot(1, 1)])
     await orchestrator.cancel(RUN, EPOCH)
@@ -208,6 +217,7 @@ class TestSeal:
         assert "report refused" in caplog.text
         assert [one.slot for one in (await case.sweep(slot(0))).lapsed] == [slot(0)]
         assert case.report(slot(0)) is Reported.STALE
+        await case.queue(slot(0))
         assert case.claim(slot(0), "t2").delivery == 2
 
     @pytest.mark.parametrize("field", ["0", "1"])
@@ -233,7 +243,7 @@ class TestSeal:
             client.hset(f"rollforward:run:{{run-2}}:{FAN_OUT}:reports", "0", text)
             client.hset("rollforward:run:{run-2}:meta", "epoch", EPOCH)
             client.sadd("rollforward:run:{run-2}:fan_outs", FAN_OUT)
-        assert await case.orchestrator.reports("run-2", wait_seconds=0) == []
+        assert await case.orchestrator.reports("run-2", [FAN_OUT], wait_seconds=0) == []
 
     @pytest.mark.parametrize("text", [b"", b" {}", b"garbage", b" [1]", b" {\xff", b" null", b'x {"slot": 1}'])
     async def test_what_is_no_report_is_refused(self, case, redis_server, text):

@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import asynccontextmanager
 
+import psutil
 import pytest
 
 from backends.ledgers.redis.orchestrator import RedisLedger
@@ -19,7 +20,7 @@ from orchestrator.execution.executor import Capacity, Hint
 from orchestrator.identity import FanOutKey, Slot
 from orchestrator.ledger.view import Opening, QueueAnswer, QueuedItem
 from orchestrator.report import Outcome
-from tests.graph import tiny
+from tests.graph import plain, tiny
 from tests.service.worker import REPOSITORY, WorkerProcess, wait_until
 from workers.configuration import queue_name
 from workers.dispatch import CeleryExecutor
@@ -28,7 +29,7 @@ from workers.process import this_owner
 from workers.settings import Settings
 from workers.tasks import TASK_NAME
 
-GRAPHS = ("tests.graph.tiny",)
+GRAPHS = ("tests.graph.tiny", "tests.graph.plain")
 FAN_OUT = FanOutKey((), "pieces")
 EPOCH = 1
 LONG_LEASE = {"ROLLFORWARD_LEASE_SECONDS": "60"}
@@ -40,24 +41,32 @@ runs = itertools.count()
 class Desk:
     """The orchestrator's side of one fan-out of `tiny`, by hand."""
 
-    def __init__(self, ledger, executor, registry, settings):
+    def __init__(self, ledger, executor, registry, settings, module=tiny, graph=tiny.graph):
         self.ledger = ledger
         self.executor = executor
         self.registry = registry
         self.settings = settings
+        self.module = module
+        self.graph = graph
         self.run_id = f"run-{next(runs)}"
 
+    def again(self):
+        """Another run, at the same desk."""
+        return Desk(self.ledger, self.executor, self.registry, self.settings, self.module, self.graph)
+
     async def open(self, count, *, act="double", folder=""):
+        limit = self.graph.nodes["pieces"].time_limit
         briefing = Briefing(
             run_id=self.run_id,
             invocation_id=self.run_id,
             correlation_id=self.run_id,
-            graph=tiny.graph.name,
-            fingerprint=tiny.graph.fingerprint,
+            graph=self.graph.name,
+            fingerprint=self.graph.fingerprint,
             fan_out=FAN_OUT,
-            inputs=tiny.piece.codec.dump_fields({"act": act, "folder": str(folder)}),
+            inputs=self.module.piece.codec.dump_fields({"act": act, "folder": str(folder)}),
             instance_count=count,
             max_result_bytes=5_000,
+            time_limit_seconds=None if limit is None else limit.total_seconds(),
         ).to_json()
         opening = Opening(FAN_OUT.id, Bitmap(count), briefing, Briefing.hash_of(briefing))
         await self.ledger.open(self.run_id, EPOCH, opening)
@@ -65,7 +74,7 @@ class Desk:
     async def start(self, count, **options):
         await self.open(count, **options)
         items = [
-            QueuedItem(Slot(FAN_OUT.id, index), tiny.piece.codec.dump_fields({"number": index}).encode())
+            QueuedItem(Slot(FAN_OUT.id, index), self.module.piece.codec.dump_fields({"number": index}).encode())
             for index in range(count)
         ]
         answers = await self.ledger.queue(self.run_id, EPOCH, items, claim_deadline_seconds=30)
@@ -78,16 +87,16 @@ class Desk:
             "fan_out": FAN_OUT.id,
             "index": index,
             "generation": 0,
-            "graph": tiny.graph.name,
-            "fingerprint": tiny.graph.fingerprint,
-            "label": "tiny/pieces",
+            "graph": self.graph.name,
+            "fingerprint": self.graph.fingerprint,
+            "label": f"{self.graph.name}/pieces",
             "key": str(index),
         }
         return Hint(**{**facts, **changes})
 
     async def reports(self, count):
         async with asyncio.timeout(30):
-            while len(found := await self.ledger.reports(self.run_id, wait_seconds=1)) < count:
+            while len(found := await self.ledger.reports(self.run_id, [FAN_OUT.id], wait_seconds=1)) < count:
                 pass
         return sorted(found, key=lambda report: report.slot.index)
 
@@ -101,7 +110,7 @@ class Desk:
                 await asyncio.sleep(0.02)
 
     def queue(self):
-        return queue_name(self.settings.namespace, tiny.graph.name, tiny.graph.fingerprint)
+        return queue_name(self.settings.namespace, self.graph.name, self.graph.fingerprint)
 
 
 @asynccontextmanager
@@ -121,6 +130,14 @@ async def a_desk(redis_url):
 @pytest.fixture
 async def desk(redis_url):
     async with a_desk(redis_url) as desk:
+        yield desk
+
+
+@pytest.fixture
+async def limited_desk(redis_url):
+    """A desk of a graph whose instances are plain functions with a time limit."""
+    async with a_desk(redis_url) as desk:
+        desk.module, desk.graph = plain, plain.limited
         yield desk
 
 
@@ -220,17 +237,74 @@ async def test_a_worker_that_was_killed_loses_its_leases_where_another_one_runs(
     killed.kill()
     lapsed = await desk.sweep_until("lapsed", count=2, seconds=4)
     assert {"killed@test" in lapse.owner for lapse in lapsed} == {True}
+    assert all(lapse.alone for lapse in lapsed)
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
-async def test_a_worker_that_stops_coldly_gives_back_what_it_has(pool, desk, start_worker, tmp_path):
+async def test_a_worker_that_stops_coldly_hands_back_what_it_has_and_nothing_is_to_blame(
+    pool, desk, start_worker, tmp_path
+):
+    start_worker(name="other", environment={**LONG_LEASE, "ROLLFORWARD_GRAPHS": "tests.graph.plain"})
     worker = start_worker(pool=pool, environment={**LONG_LEASE, "ROLLFORWARD_SHUTDOWN_GRACE_SECONDS": "2"})
     await desk.start(1, act="wait", folder=tmp_path)
     await started_pids(tmp_path, 1)
     worker.signal(signal.SIGQUIT)
-    await desk.sweep_until("lapsed", count=1, seconds=10)
+    (lapse,) = await desk.sweep_until("lapsed", count=1, seconds=10)
+    assert not lapse.alone
     await asyncio.to_thread(worker.wait)
-    assert desk.registry.workers() == []
+    assert [one["worker"] for one in desk.registry.workers()] == ["other@test"]
+
+
+async def test_a_child_that_is_asked_to_end_hands_back_what_it_has(desk, start_worker, tmp_path):
+    start_worker(concurrency=1, environment=LONG_LEASE)
+    await desk.start(1, act="wait", folder=tmp_path)
+    (pid,) = await started_pids(tmp_path, 1)
+    os.kill(pid, signal.SIGTERM)
+    (lapse,) = await desk.sweep_until("lapsed", count=1, seconds=10)
+    assert (f":{pid}:" in lapse.owner, lapse.alone) == (True, False)
+
+
+async def test_an_instance_past_the_hard_limit_is_to_blame(desk, start_worker, tmp_path):
+    start_worker(concurrency=1, environment={**LONG_LEASE, "ROLLFORWARD_HARD_LIMIT_SECONDS": "1.5"})
+    await desk.start(1, act="wait", folder=tmp_path)
+    (pid,) = await started_pids(tmp_path, 1)
+    (lapse,) = await desk.sweep_until("lapsed", count=1, seconds=15)
+    assert (f":{pid}:" in lapse.owner, lapse.alone) == (True, True)
+
+
+async def test_a_process_whose_plain_function_goes_on_past_its_limit_ends_after_its_report(
+    limited_desk, start_worker, tmp_path, redis_server
+):
+    worker = start_worker(concurrency=1)
+    await limited_desk.start(1, act="wait", folder=tmp_path)
+    (pid,) = await started_pids(tmp_path, 1)
+    (report,) = await limited_desk.reports(1)
+    assert report.error is not None
+    assert report.error.category == "instance_time_limit_exceeded"
+    await asyncio.to_thread(wait_until, lambda: not psutil.pid_exists(pid), what="the process is gone", seconds=10)
+    await asyncio.to_thread(
+        wait_until, lambda: in_broker(redis_server, limited_desk.queue()) == (0, 0), what="acknowledged"
+    )
+    said = worker.log.read_text()
+    assert "plain function goes on past its time limit" in said
+    assert "WorkerLostError" not in said
+    again = limited_desk.again()
+    await again.start(2, act="double")
+    assert [report.outcome for report in await again.reports(2)] == [Outcome.SUCCEEDED] * 2
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+async def test_a_pool_without_processes_says_which_plain_function_goes_on(pool, limited_desk, start_worker, tmp_path):
+    worker = start_worker(pool=pool)
+    await limited_desk.start(1, act="wait", folder=tmp_path)
+    await limited_desk.reports(1)
+    await asyncio.to_thread(
+        wait_until, lambda: "only the end of its process" in worker.log.read_text(), what="it is said"
+    )
+    again = limited_desk.again()
+    await again.start(1, act="double")
+    assert [report.outcome for report in await again.reports(1)] == [Outcome.SUCCEEDED]
+    assert await asyncio.to_thread(worker.stop) == 0, "the function does not keep the worker alive"
 
 
 async def test_a_worker_that_stops_warmly_takes_no_more_and_finishes_what_it_has(desk, start_worker, tmp_path):
@@ -274,13 +348,15 @@ async def test_an_instance_that_was_given_to_another_is_stopped_and_its_report_d
     await desk.start(1, act="wait", folder=tmp_path)
     await started_pids(tmp_path, 1)
     (owner,) = desk.registry.owners(this_owner("anyone").place)
-    desk.registry.release(owner)
+    desk.registry.release(owner, has_died=True)
+    item = QueuedItem(Slot(FAN_OUT.id, 0), b"{}")
+    assert await desk.ledger.queue(desk.run_id, EPOCH, [item], claim_deadline_seconds=30) == [QueueAnswer.OK]
     answer = desk.registry.claim(desk.run_id, [Slot(FAN_OUT.id, 0)], owner="me", token="mine", ttl_seconds=60)
     assert answer[0].claimed is not None
     await asyncio.to_thread(wait_until, lambda: "stopped by the ledger" in worker.log.read_text(), what="it stops")
     (tmp_path / "go").touch()
     assert await asyncio.to_thread(worker.stop) == 0
-    assert await desk.ledger.reports(desk.run_id, wait_seconds=0) == []
+    assert await desk.ledger.reports(desk.run_id, [FAN_OUT.id], wait_seconds=0) == []
 
 
 async def test_another_version_of_the_graph_is_declined(desk, start_worker):

@@ -128,6 +128,47 @@ def test_a_fan_out_may_go_by_count():
     assert batch_builder(items_field=None, item_field=None, count=lambda state: state.total).compile().warnings == ()
 
 
+class Customer(State):
+    name: str = ""
+
+    @property
+    def initial(self) -> str:
+        return self.name[:1]
+
+
+def named_builder(annotation: Any, **options: Any) -> GraphBuilder[Any]:
+    class Customers(Batch):
+        items: annotation = []
+
+    node = batch_builder(**options)._nodes["process"]
+    return GraphBuilder(Customers)._add(node).set_entry("process")
+
+
+@pytest.mark.parametrize("options", [{"key": "ghost"}, {"tags": ["ghost"]}, {"tags": {"who": "ghost"}}])
+@pytest.mark.parametrize("items", [list[Customer], tuple[Customer, ...], list[Annotated[Customer, "doc"]]])
+def test_an_instance_is_named_by_fields_that_its_item_has(items, options):
+    assert refused(named_builder(items, **options)) == "mapping_references_undeclared_field"
+
+
+@pytest.mark.parametrize("options", [{"key": "index"}, {"tags": ["index"]}])
+def test_an_index_has_no_field_to_name_an_instance_by(options):
+    assert refused(batch_builder(items_field=None, item_field=None, count=3, **options)) == (
+        "mapping_references_undeclared_field"
+    )
+
+
+@pytest.mark.parametrize("items", [list[Customer], list[dict[str, str]], list[Any], list])
+def test_names_that_an_item_has_or_may_have_compile(items):
+    assert named_builder(items, key="name", tags={"by": "initial", "size": len, "full": "name"}).compile().nodes
+
+
+@pytest.mark.parametrize(
+    "tags", [["key"], ["run_id"], {"fan_out_index": str}, [""], ["a b"], [str(n) for n in range(33)]]
+)
+def test_a_tag_has_a_name_of_its_own(tags):
+    assert refused(batch_builder(tags=tags)) == "fan_out_tag_refused"
+
+
 class Degrade:
     def __init__(self, degraded_update: Any) -> None:
         self.degraded_update = degraded_update

@@ -5,7 +5,7 @@ from celery import Celery, current_app
 from celery.app.defaults import NAMESPACES, flatten
 
 from workers.application import build_app
-from workers.configuration import broker_url, celery_configuration, queue_name
+from workers.configuration import broker_url, celery_configuration, direct_queue, queue_name
 from workers.launch import worker_arguments
 from workers.settings import Settings
 from workers.tasks import TASK_NAME
@@ -17,8 +17,8 @@ def an_own_task():
     """A task of the user's."""
 
 
-def configuration(queues=(), **changes):
-    return celery_configuration(Settings(redis_url=REDIS, **changes), queues)
+def configuration(**changes):
+    return celery_configuration(Settings(redis_url=REDIS, **changes))
 
 
 def test_every_value_is_one_that_celery_knows():
@@ -69,11 +69,9 @@ def test_a_broker_that_fails_for_a_moment_does_not_end_the_worker():
 
 
 def test_queues_are_direct_and_named_once():
-    queues = configuration(["a.b.c", "mine"])["task_queues"]
-    assert [(queue.name, queue.exchange.type, queue.routing_key) for queue in queues] == [
-        ("a.b.c", "direct", "a.b.c"),
-        ("mine", "direct", "mine"),
-    ]
+    queue = direct_queue("a.b.c")
+    assert (queue.name, queue.exchange.type, queue.routing_key) == ("a.b.c", "direct", "a.b.c")
+    assert [queue.name for queue in configuration(namespace="mine")["task_queues"]] == ["mine.default"]
 
 
 def test_a_queue_belongs_to_one_version_of_one_graph():

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import CheckpointRecordInvalid, NodeException, PayloadTooLarge, StateValidationError
+from orchestrator.errors import CheckpointRecordInvalid, ItemRefused, NodeException
 from orchestrator.execution.executor import Capacity
 from orchestrator.fan_out.fan_in import error_entry, fan_in, fold_of
 from orchestrator.fan_out.fold import fold_hash
@@ -71,6 +71,11 @@ class TestPlan:
     def test_a_key_is_read_from_the_item_once(self):
         assert plan(3, 5, key=lambda number: f"number-{number}").item_keys == ("number-3", "number-5")
 
+    def test_tags_are_read_from_the_item_and_kept_as_text(self):
+        tagged = plan(3, 5, tags={"parity": lambda number: number % 2, "number": lambda number: number})
+        row = tagged.row(position=1, max_item_bytes=100)
+        assert row.item_tags == ({"parity": "1", "number": "3"}, {"parity": "1", "number": "5"})
+
     def test_its_row_holds_a_hash_of_every_item(self):
         row = plan(3, 5, 3).row(position=4, max_item_bytes=100)
         first, second, third = (row.item_hashes[at : at + 8] for at in (0, 8, 16))
@@ -78,13 +83,15 @@ class TestPlan:
         assert first == third != second
 
     def test_an_item_over_the_limit_is_refused_before_anything_is_kept(self):
-        with pytest.raises(PayloadTooLarge, match="pass a reference"):
+        with pytest.raises(ItemRefused, match=r"item 1: .* pass a reference") as caught:
             plan(3, 10**50).row(position=1, max_item_bytes=20)
+        assert (caught.value.category, caught.value.index) == ("item_too_large", 1)
 
     def test_an_item_that_the_instance_refuses_is_refused_before_anything_is_kept(self):
         made = replace(plan(3), items=["three"])
-        with pytest.raises(StateValidationError, match="number"):
+        with pytest.raises(ItemRefused, match=r"item 0: .*number") as caught:
             made.row(position=1, max_item_bytes=100)
+        assert caught.value.category == "state_validation_error"
 
     def test_another_number_of_items_does_not_go_on_with_the_record(self):
         kept = plan(3, 5).row(position=1, max_item_bytes=100)

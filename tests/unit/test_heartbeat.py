@@ -25,6 +25,8 @@ class Ledger:
         self.beats.append((run_id, [one.slot.index for one in held], ttl_seconds))
         if self.answer is None:
             raise LedgerUnavailable("away")
+        if isinstance(self.answer, Exception):
+            raise self.answer
         return [self.answer for _ in held]
 
 
@@ -65,6 +67,20 @@ def test_work_goes_on_while_the_ledger_is_away(loop):
     lease = a_lease()
     assert not a_heartbeat(Ledger(answer=None), loop, lease).beat()
     assert not lease.cancellation.is_requested
+
+
+def test_the_thread_outlives_what_nobody_expected_and_says_it(loop, caplog):
+    ledger = Ledger(answer=ValueError("a mistake of ours"))
+    heartbeat = a_heartbeat(ledger, loop, a_lease())
+    heartbeat.start()
+    try:
+        wait_until(lambda: len(ledger.beats) > 1, what="it is tried again")
+        ledger.answer = Beat.OK
+        before = len(ledger.beats)
+        wait_until(lambda: len(ledger.beats) > before + 1, what="it goes on")
+    finally:
+        heartbeat.close()
+    assert "a mistake of ours" in caplog.text
 
 
 @pytest.mark.parametrize(("answer", "is_lost"), [(Beat.LOST, True), (Beat.CANCEL, False)])

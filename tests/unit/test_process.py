@@ -6,6 +6,8 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+import psutil
+
 from workers.children import Children
 from workers.process import is_alive, this_owner
 
@@ -20,8 +22,8 @@ class Ledger:
     def owners(self, place):
         return [owner for owner in self.known if owner.startswith(f"{place}:")]
 
-    def release(self, owner):
-        self.released.append(owner)
+    def release(self, owner, *, has_died):
+        self.released.append((owner, has_died))
         return 1
 
 
@@ -61,7 +63,7 @@ def test_only_the_dead_are_released():
     dead = replace(this_owner("w@h"), started_ms=1)
     ledger = a_ledger(this_owner("w@h"), dead)
     Children("w@h", ledger, ledger).look()
-    assert ledger.released == [str(dead)]
+    assert ledger.released == [(str(dead), True)]
 
 
 def test_owners_of_another_place_are_left_alone():
@@ -71,11 +73,17 @@ def test_owners_of_another_place_are_left_alone():
     assert ledger.released == []
 
 
-def test_a_worker_that_ends_releases_its_own_and_nobody_elses():
+def test_a_worker_that_ends_hands_back_its_own_and_leaves_the_living_alone():
     own = this_owner("w@h")
-    parent = replace(own, pid=os.getppid())
-    ledger = a_ledger(own, parent)
-    if not is_alive(parent):
-        ledger.known.remove(str(parent))
+    parent = psutil.Process(os.getppid())
+    living = replace(own, pid=parent.pid, started_ms=round(parent.create_time() * 1000))
+    ledger = a_ledger(own, living)
     Children("w@h", ledger, ledger).finish()
-    assert ledger.released == [str(own)]
+    assert ledger.released == [(str(own), False)]
+
+
+def test_at_the_end_of_a_worker_its_dead_children_have_not_died_and_those_of_others_have():
+    ours, others = (replace(this_owner(name), started_ms=1) for name in ("w:1@h", "v@h"))
+    ledger = a_ledger(ours, others)
+    Children("w:1@h", ledger, ledger).finish()
+    assert ledger.released == [(str(ours), False), (str(others), True)]

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.checkpoint.verify import verify
-from orchestrator.errors import BrokerUnavailable, CheckpointUnavailable, Fenced, LedgerUnavailable
+from orchestrator.errors import BrokerUnavailable, CheckpointUnavailable, Fenced, LedgerUnavailable, NodeException
 from orchestrator.execution.executor import Capacity, Hint
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.local import LocalExecutor
@@ -19,6 +20,7 @@ from orchestrator.fan_out import recorder, sweeping
 from orchestrator.fan_out.instance import Runtime
 from orchestrator.identity import Slot
 from orchestrator.ledger.memory import MemoryLedger
+from orchestrator.middleware.retry import RetryMiddleware, deterministic_backoff
 from tests.unit.graph_of_numbers import Numbers, numbers_graph
 
 GRAPH = numbers_graph(concurrency=4)
@@ -81,7 +83,7 @@ class LosingExecutor(LocalExecutor):
                 self._ledger_of_victims.claim(
                     hint.run_id, [slot], owner=owner, token=secrets.token_hex(16), ttl_seconds=60
                 )
-                self._ledger_of_victims.release(owner)
+                self._ledger_of_victims.release(owner, has_died=True)
         await super().dispatch(kept)
 
 
@@ -98,6 +100,20 @@ async def run(store: Any, where: Lane, **options: Any) -> tuple[Any, Any]:
     """Run the squares; the last state and the proof."""
     orchestrator = Orchestrator(store, lane=where, options=Options(owner="me", **options))
     await orchestrator.submit(GRAPH, Numbers(numbers=ITEMS), run_id="r")
+    async with asyncio.timeout(20):
+        after = await (await orchestrator.start("r", GRAPH)).result()
+    return after, await verify(store, "r")
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait, turn by turn of the loop."""
+    while not is_so():  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(0.001)
+
+
+async def resumed(store: Any, where: Lane) -> tuple[Any, Any]:
+    """Go on with the squares; the last state and the proof."""
+    orchestrator = Orchestrator(store, lane=where, options=Options(owner="another"))
     async with asyncio.timeout(20):
         after = await (await orchestrator.start("r", GRAPH)).result()
     return after, await verify(store, "r")
@@ -155,6 +171,120 @@ class TestServicesThatGoAway:
 
         state, proof = await run(MemoryStore(), lane(ledger, Emptying(ledger, runtime())))
         assert (state.squares, proof.ok) == (SQUARES, True)
+
+    async def test_what_is_committed_when_the_ledger_is_emptied_does_not_run_again(self):
+        ledger, store, calls = Replaceable(), MemoryStore(), Counter[int]()
+
+        async def count(state: Any, call: Any) -> Any:
+            calls[state.number] += 1
+            return await call(state)
+
+        graph = numbers_graph(concurrency=4, instance_middleware=[count])
+        runs = Runtime(worker="here", find=lambda _name, _fingerprint: graph)
+
+        class EmptyingStore(Unsteady):
+            async def record(self, *args: Any) -> int:
+                recorded: int = await store.record(*args)
+                ledger.current = MemoryLedger()
+                return recorded
+
+        where = lane(ledger, LocalExecutor(ledger, runs))
+        orchestrator = Orchestrator(EmptyingStore(store, Exception), lane=where, options=Options(owner="me"))
+        await orchestrator.submit(graph, Numbers(numbers=ITEMS), run_id="r")
+        async with asyncio.timeout(20):
+            after = await (await orchestrator.start("r", graph)).result()
+        assert after.squares == SQUARES
+        assert set(calls.values()) == {1}
+
+    async def test_a_broker_that_is_away_keeps_nothing_from_being_recorded(self):
+        ledger, store = MemoryLedger(), MemoryStore()
+        told, is_back = 0, False
+
+        class Breaking(LocalExecutor):
+            async def dispatch(self, hints: Sequence[Hint]) -> None:
+                nonlocal told
+                if told and not is_back:
+                    raise BrokerUnavailable("the broker is away")
+                told += 1
+                await super().dispatch(hints)
+
+        orchestrator = Orchestrator(store, lane=lane(ledger, Breaking(ledger, runtime())), options=Options(owner="me"))
+        await orchestrator.submit(GRAPH, Numbers(numbers=ITEMS), run_id="r")
+        handle = await orchestrator.start("r", GRAPH)
+        async with asyncio.timeout(20):
+            await until(lambda: sum(one.recorded for one in handle.status().fan_outs) >= 4)
+            await until(lambda: handle.status().health is not None)
+            assert handle.status().health == "dispatch paused: the broker is away"
+            is_back = True
+            assert (await handle.result()).squares == SQUARES
+
+    @pytest.mark.parametrize("share", [0.71, 0.7])
+    async def test_a_full_ledger_is_given_nothing_new(self, share):
+        ledger = MemoryLedger()
+
+        class Full(Replaceable):
+            share = 0.0
+
+            async def memory_share(self) -> float:
+                return self.share
+
+        full = Full()
+        full.current, full.share = ledger, share
+        orchestrator = Orchestrator(
+            MemoryStore(), lane=lane(full, LocalExecutor(ledger, runtime())), options=Options(owner="me")
+        )
+        await orchestrator.submit(GRAPH, Numbers(numbers=ITEMS), run_id="r")
+        handle = await orchestrator.start("r", GRAPH)
+        async with asyncio.timeout(20):
+            if share > 0.7:
+                said = "dispatch paused: Redis has used 71%"
+                await until(lambda: (handle.status().health or "").startswith(said))
+                full.share = 0.1
+            assert (await handle.result()).squares == SQUARES
+
+    async def test_late_reports_of_a_fan_out_that_gave_up_do_not_keep_the_loop_turning(self):
+        ledger = MemoryLedger()
+        asked = 0
+
+        class Counting(Replaceable):
+            async def reports(self, *args: Any, **kwargs: Any) -> Any:
+                nonlocal asked
+                asked += 1
+                return await self.current.reports(*args, **kwargs)
+
+        counting = Counting()
+        counting.current = ledger
+        begun, hold = asyncio.Event(), asyncio.Event()
+
+        async def stubborn(state: Any, call: Any) -> Any:
+            if state.number < 0:
+                await begun.wait()
+                raise ValueError("at once")
+            if state.number == 1:
+                begun.set()
+                while True:
+                    try:
+                        await hold.wait()
+                        return await call(state)
+                    except asyncio.CancelledError:
+                        continue
+            return await call(state)
+
+        again = RetryMiddleware(max_attempts=2, classifier=lambda *_: True, backoff=deterministic_backoff(0))
+        graph = numbers_graph(concurrency=2, instance_middleware=[stubborn], middleware=[again])
+        runs = Runtime(worker="here", find=lambda _name, _fingerprint: graph)
+        options = Options(owner="me", heartbeat=timedelta(seconds=0.02))
+        where = lane(counting, LocalExecutor(ledger, runs))
+        orchestrator = Orchestrator(MemoryStore(), lane=where, options=options)
+        await orchestrator.submit(graph, Numbers(numbers=[-1, 1]), run_id="r")
+        handle = await orchestrator.start("r", graph)
+        async with asyncio.timeout(20):
+            await until(lambda: len(handle.status().fan_outs) == 2)
+            before = asked
+            hold.set()
+            with pytest.raises(NodeException):
+                await handle.result()
+        assert asked - before < 50
 
 
 class TestWhatIsLost:
@@ -218,6 +348,51 @@ class TestWhatIsLost:
         assert after.squares == [square for square in SQUARES if square != 25]
         assert [(error["fan_out_index"], error["category"]) for error in after.errors] == [("5", "instance_lost")]
         assert len(await store.losses("r", (await store.fan_outs("r"))[0].id)) == 3
+
+    async def test_a_dead_owners_lapse_found_at_a_takeover_is_kept_as_a_loss(self):
+        ledger, store = MemoryLedger(), MemoryStore()
+        killed = set[int]()
+
+        def kills(hint: Hint) -> bool:
+            is_first = hint.index == 2 and not killed
+            killed.add(hint.index)
+            return is_first
+
+        executor = LosingExecutor(ledger, runtime(), loses=lambda hint: hint.index == 2 and kills(hint), kills=True)
+        first = Orchestrator(store, lane=lane(ledger, executor), options=Options(owner="one"))
+        await first.submit(GRAPH, Numbers(numbers=ITEMS), run_id="r")
+        handle = await first.start("r", GRAPH)
+        await until(lambda: bool(killed))
+        await handle.detach()
+        after, _ = await resumed(store, lane(ledger, LocalExecutor(ledger, runtime())))
+        assert after.squares == SQUARES
+        losses = await store.losses("r", (await store.fan_outs("r"))[0].id)
+        assert [(loss.slot.index, loss.delivery) for loss in losses] == [(2, 1)]
+
+    async def test_an_instance_that_kills_a_shared_process_is_found_by_running_it_alone(self):
+        graph = numbers_graph(concurrency=4, error_policy="collect", errors_field="errors")
+        ledger, store = MemoryLedger(), MemoryStore()
+        runs = Runtime(worker="here", find=lambda _name, _fingerprint: graph)
+
+        class Shared(LocalExecutor):
+            """One process for all: the poisonous instance takes those with it that were dispatched together."""
+
+            async def dispatch(self, hints: Sequence[Hint]) -> None:
+                if not any(hint.index == 5 for hint in hints):
+                    await super().dispatch(hints)
+                    return
+                slots = [Slot(hint.fan_out, hint.index, hint.generation) for hint in hints]
+                owner = token = secrets.token_hex(16)
+                ledger.claim("r", slots, owner=owner, token=token, ttl_seconds=60)
+                ledger.release(owner, has_died=True)
+
+        options = Options(owner="me", max_deliveries=2)
+        orchestrator = Orchestrator(store, lane=lane(ledger, Shared(ledger, runs)), options=options)
+        await orchestrator.submit(graph, Numbers(numbers=ITEMS), run_id="r")
+        async with asyncio.timeout(20):
+            after = await (await orchestrator.start("r", graph)).result()
+        assert after.squares == [square for square in SQUARES if square != 25]
+        assert [(error["fan_out_index"], error["category"]) for error in after.errors] == [("5", "instance_lost")]
 
     async def test_a_declined_instance_is_sent_again_after_a_while(self):
         ledger, declined = MemoryLedger(), set[int]()

@@ -93,7 +93,7 @@ class TestStepping:
         assert graph.run().log == ["a", "b"]
         handle = graph.submit()
         assert handle.result(timeout=10).log == ["a", "b"]
-        assert handle.progress().status is RunStatus.SUCCEEDED
+        assert handle.status().status is RunStatus.SUCCEEDED
 
     def test_an_error_reaches_the_caller_of_a_synchronous_twin(self):
         graph = chain_of("a", breaker=Breaker("a"))
@@ -127,6 +127,17 @@ class TestStepping:
         assert caught.value.node_name == "b"
         assert caught.value.recoverable_state.log == ["a"]
         assert isinstance(caught.value.__cause__, Broken)
+
+    @pytest.mark.parametrize("error", [SystemExit(5), KeyboardInterrupt(), asyncio.CancelledError()], ids=type)
+    async def test_a_node_that_raises_what_ends_programs_fails_its_run_and_no_more(self, error):
+        async def exits(_state: Log) -> dict[str, Any]:
+            raise error
+
+        store = MemoryStore()
+        graph = GraphBuilder(Log).add_node("exits", exits).set_entry("exits").compile("exits")
+        with pytest.raises(NodeException):
+            await graph.invoke(checkpointer=store, invocation_id="r")
+        assert (await store.find("r")).status is RunStatus.FAILED
 
 
 class TestResume:
@@ -317,10 +328,36 @@ class TestFanOut:
         after = await graph.invoke(Numbers(numbers=[1]), options=options)
         assert [error["category"] for error in after.errors] == ["result_too_large"]
 
-    async def test_a_node_that_exits_ends_its_instance_and_no_more(self):
+    async def test_a_result_is_measured_in_bytes_also_by_the_ledger(self):
+        async def umlauts(_state: Any, _call: Any) -> Any:
+            return {"note": "é" * 300}
+
+        graph = numbers_graph(instance_middleware=[umlauts], error_policy="collect", errors_field="errors")
+        async with asyncio.timeout(5):
+            after = await graph.invoke(Numbers(numbers=[1]), options=Options(owner="me", max_item_bytes=500))
+        assert [error["category"] for error in after.errors] == ["result_too_large"]
+
+    async def test_fail_fast_waits_for_none_that_had_not_begun(self):
+        async def fails(_state: Any, _call: Any) -> Any:
+            await asyncio.sleep(0.01)
+            raise Broken("at once")
+
+        graph = numbers_graph(instance_middleware=[fails], concurrency=None)
+        options = Options(owner="me")
+        lane = local_lane(graph, options, slots=2)
+        async with asyncio.timeout(5):
+            with pytest.raises(NodeException):
+                await graph.invoke(Numbers(numbers=list(range(40))), lane=lane, options=options)
+
+    @pytest.mark.parametrize(
+        "error",
+        [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), BaseExceptionGroup("two", [SystemExit(3)])],
+        ids=lambda error: type(error).__name__,
+    )
+    async def test_a_node_that_raises_what_ends_programs_ends_its_instance_and_no_more(self, error):
         async def exits(state: Any, call: Any) -> Any:
             if state.number == 1:
-                raise SystemExit(3)
+                raise error
             return await call(state)
 
         graph = numbers_graph(instance_middleware=[exits], error_policy="collect", errors_field="errors")

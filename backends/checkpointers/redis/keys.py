@@ -5,7 +5,7 @@ Those of a run start with `<namespace>:cp:{<run_id>}:`. The scripts append the r
 run                 hash: the run's fields; without epoch there is no such run
 invocations         hash: start time of each invocation, and under <id>:ended its end, status and error
 steps               hash: by position
-fan_outs            hash: under <fan-out> its facts, under <fan-out>:hashes, :keys and :fold what belongs to it
+fan_outs            hash: under <fan-out> its facts, under <fan-out>:hashes, :keys, :tags and :fold what belongs to it
 entered             list of fan-outs in the order of their entry
 recorded_in         set of fan-outs that have any of the keys below
 slots:<fan-out>     hash: contributions, by index:generation

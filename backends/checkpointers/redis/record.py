@@ -13,8 +13,8 @@ from backends.checkpointers.redis.row import (
     step_text,
     to_number,
 )
-from backends.checkpointers.redis.script import script
 from backends.checkpointers.redis.space import RedisSpace
+from backends.lua_script import script
 from orchestrator.checkpoint.compose import RecordRows, decompose
 from orchestrator.checkpoint.record import CheckpointRecord
 from orchestrator.checkpoint.row import FanOutRow, Loss, Ownership, SlotRow, Step
@@ -50,7 +50,7 @@ class RedisRecord(RedisSpace):
             pipeline.multi()
             for verb, arguments in _calls(rows):
                 told = (self._keys.run(record.run_id), self._keys.index, 0, *arguments)
-                pipeline.eval(script(verb).text, 2, *told)
+                pipeline.eval(script(__package__, verb).text, 2, *told)
 
         await self._asked(lambda client: client.transaction(keep, run))
 

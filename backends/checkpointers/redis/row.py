@@ -103,14 +103,15 @@ def step_of(position: bytes, value: bytes) -> Step:
 
 
 def fan_out_parts(row: FanOutRow) -> list[str | bytes]:
-    """An entered fan-out: its id, its facts, its item hashes and its item keys."""
+    """An entered fan-out: its id, its facts, its item hashes, its item keys and its item tags."""
     facts = {"key": row.key.to_json(), "position": row.position, "instance_count": row.instance_count}
-    keys = "" if row.item_keys is None else _to_json(row.item_keys)
-    return [row.id, _to_json(facts), row.item_hashes, keys]
+    named = ["" if told is None else _to_json(told) for told in (row.item_keys, row.item_tags)]
+    return [row.id, _to_json(facts), row.item_hashes, *named]
 
 
-def fan_out_of(facts: bytes, hashes: bytes, keys: bytes | None, fold: bytes | None) -> FanOutRow:
-    """An entered fan-out, read back."""
+def fan_out_of(facts: bytes, hashes: bytes, *named: bytes | None) -> FanOutRow:
+    """An entered fan-out, read back; `named` are its item keys, its item tags and its fold."""
+    keys, tags, fold = named
     opened_at, text = facts.split(b"\n", 1)
     told = json.loads(text)
     key = FanOutKey.from_json(told["key"])
@@ -120,6 +121,7 @@ def fan_out_of(facts: bytes, hashes: bytes, keys: bytes | None, fold: bytes | No
         instance_count=told["instance_count"],
         item_hashes=hashes,
         item_keys=None if keys is None else tuple(json.loads(keys)),
+        item_tags=None if tags is None else tuple(json.loads(tags)),
         position=told["position"],
         opened_at=to_time(opened_at),
         fold=Fold(key.id, int(count), digest.decode()) if fold else None,

@@ -11,7 +11,6 @@ from orchestrator.checkpoint.row import NewRun, Ownership, Renewal, Run, RunFilt
 from orchestrator.errors import CheckpointNotFound, RunAmbiguous, RunExists, RunIsDriven
 from orchestrator.report import ErrorRecord
 
-_ENDED = (RunStatus.SUCCEEDED, RunStatus.CANCELLED, RunStatus.FAILED)
 _PAGE_RUNS = 100
 
 
@@ -31,9 +30,14 @@ class RedisRuns(RedisSpace):
         more = {} if run.code_version is None else {"code_version": run.code_version}
         fields = {**told, "schema_version": run.schema_version, **more}
         flat = [part for field in fields.items() for part in field]
-        if not await self._script("create", run.run_id, 0, run.run_id, run.run_id, "", step_text(first), *flat):
-            raise RunExists(run.run_id)
-        return await self._get(run.run_id)
+        text = step_text(first)
+        is_new = await self._script("create", run.run_id, 0, run.run_id, run.run_id, "", text, *flat)
+        kept = await self._get(run.run_id)
+        if not is_new:
+            _, _, kept_text = (await self._command("HGET", f"{self._keys.run(run.run_id)}steps", 0)).partition(b"\n")
+            if kept_text.decode() != text or not run.is_kept_as(kept, run.state):
+                raise RunExists(run.run_id)
+        return kept
 
     async def acquire(
         self,
@@ -58,7 +62,7 @@ class RedisRuns(RedisSpace):
         return Renewal(is_cancel_requested=bool(is_cancel_requested))
 
     async def finish(self, ownership: Ownership, status: RunStatus, *, error: ErrorRecord | None = None) -> None:
-        has_ended = int(status in _ENDED)
+        has_ended = int(status.has_ended)
         await self._owned("finish", ownership, status.value, has_ended, error_text(error), ownership.invocation_id)
 
     async def find(self, run_id: str) -> Run:

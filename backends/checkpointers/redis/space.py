@@ -12,8 +12,8 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import NoScriptError
 
 from backends.checkpointers.redis.keys import Keys
-from backends.checkpointers.redis.script import script
 from backends.ledgers.redis.client import async_client, without_password
+from backends.lua_script import script
 from orchestrator.checkpoint.row import Ownership
 from orchestrator.errors import CallerError, CheckpointUnavailable, Fenced
 
@@ -44,7 +44,7 @@ class RedisSpace:
         return await self._script(verb, ownership.run_id, ownership.epoch, *arguments)
 
     async def _script(self, verb: str, run_id: str, epoch: int, *arguments: Any) -> Any:
-        lua = script(verb)
+        lua = script(__package__, verb)
         told = (2, self._keys.run(run_id), self._keys.index, epoch, *arguments)
 
         async def run(client: redis.asyncio.Redis) -> Any:

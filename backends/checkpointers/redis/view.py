@@ -94,7 +94,9 @@ def _steps(kept: Mapping[bytes, bytes]) -> list[Step]:
 
 
 def _fan_outs(kept: Mapping[bytes, bytes], entered: Sequence[bytes]) -> list[FanOutRow]:
+    parts = (b":keys", b":tags", b":fold")
     return [
-        fan_out_of(kept[id_], kept[id_ + b":hashes"], kept.get(id_ + b":keys"), kept.get(id_ + b":fold"))
+        fan_out_of(kept[id_], kept.get(id_ + b":hashes", b""), *(kept.get(id_ + part) for part in parts))
         for id_ in entered
+        if id_ in kept
     ]

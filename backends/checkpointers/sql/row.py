@@ -95,6 +95,7 @@ def fan_out_columns(row: FanOutRow) -> Columns:
         "instance_count": row.instance_count,
         "item_hashes": row.item_hashes,
         "item_keys": optional_json(row.item_keys),
+        "item_tags": optional_json(row.item_tags),
     }
 
 
@@ -105,6 +106,7 @@ def fan_out_of(row: Row[Any]) -> FanOutRow:
         instance_count=row.instance_count,
         item_hashes=bytes(row.item_hashes),
         item_keys=None if row.item_keys is None else tuple(json.loads(row.item_keys)),
+        item_tags=None if row.item_tags is None else tuple(json.loads(row.item_tags)),
         position=row.position,
         opened_at=to_time(row.opened_at),
         fold=None if row.fold_hash is None else Fold(row.fan_out, row.fold_count, row.fold_hash),

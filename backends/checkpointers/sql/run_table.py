@@ -31,7 +31,6 @@ from orchestrator.checkpoint.row import NewRun, Ownership, Renewal, Run, RunFilt
 from orchestrator.errors import CheckpointNotFound, RunAmbiguous, RunExists, RunIsDriven
 from orchestrator.report import ErrorRecord
 
-_ENDED = (RunStatus.SUCCEEDED, RunStatus.CANCELLED, RunStatus.FAILED)
 _CONCLUDED = (RunStatus.SUCCEEDED, RunStatus.FAILED)
 _OVER = tuple(status for status in RunStatus if status.is_over)
 
@@ -56,6 +55,16 @@ class RunTable:
         self._runs = schema.runs
 
     def create(self, connection: Connection, run: NewRun) -> Run:
+        try:
+            self._make(connection, run)
+        except RunExists:
+            kept = self.get(connection, run.run_id)
+            if not run.is_kept_as(kept, self._first_state(connection, run.run_id)):
+                raise
+            return kept
+        return self.get(connection, run.run_id)
+
+    def _make(self, connection: Connection, run: NewRun) -> None:
         columns = {
             "run_id": run.run_id,
             "graph": run.graph,
@@ -75,7 +84,12 @@ class RunTable:
             schema_version=run.schema_version,
         )
         connection.execute(insert(self._schema.steps).values(run=number, saved_at=now, **step_columns(first)))
-        return self.get(connection, run.run_id)
+
+    def _first_state(self, connection: Connection, run_id: str) -> str:
+        steps = self._schema.steps
+        is_first = and_(steps.c.run == self.number(connection, run_id), steps.c.position == 0)
+        state: str = connection.execute(select(steps.c.state).where(is_first)).scalar_one()
+        return state
 
     def insert(self, connection: Connection, columns: Mapping[str, Any]) -> tuple[int, int]:
         """A submitted run with an empty history; the answer is its number and the time.
@@ -150,7 +164,7 @@ class RunTable:
         given_up = connection.execute(
             update(runs)
             .where(runs.c.id == run.run, runs.c.status == RunStatus.RUNNING)
-            .values(**ending, ended_at=run.now if status in _ENDED else None, lease_until=run.now, health=None)
+            .values(**ending, ended_at=run.now if status.has_ended else None, lease_until=run.now, health=None)
             .returning(runs.c.id)
         ).one_or_none()
         if given_up is not None:

@@ -153,6 +153,7 @@ def _fan_outs(metadata: MetaData, prefix: str) -> Table:
         Column("instance_count", Integer, nullable=False),
         Column("item_hashes", LargeBinary, nullable=False),
         Column("item_keys", Text),
+        Column("item_tags", Text),
         Column("opened_at", BigInteger, nullable=False),
         Column("fold_count", Integer),
         Column("fold_hash", String(32)),

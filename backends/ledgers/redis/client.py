@@ -10,6 +10,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import (
     ClusterDownError,
     ConnectionError,
+    DataError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -41,7 +42,7 @@ def without_password(url: str) -> str:
 
 
 def failure(error: redis.RedisError, url: str, *, run_id: str = "", epoch: int = 0) -> Exception:
-    """What an error of the client means here; itself where it shows a mistake of ours."""
+    """What an error of the client means here; itself where it shows a mistake of ours, which no waiting mends."""
     text = str(error)
     if isinstance(error, ResponseError):
         if "FENCED" in text:
@@ -49,16 +50,21 @@ def failure(error: redis.RedisError, url: str, *, run_id: str = "", epoch: int =
         if "LEDGERLOST" in text:
             return LedgerLost(run_id)
     advice = _advice(error, text)
-    return LedgerUnavailable(f"Redis at {without_password(url)}: {text}; {advice}") if advice else error
+    if advice is None and isinstance(error, _OUR_MISTAKES):
+        return error
+    return LedgerUnavailable(f"Redis at {without_password(url)}: {text}; {advice or 'look at its log'}")
 
 
 def _advice(error: redis.RedisError, text: str) -> str | None:
-    """What to do about it; None where the operator can do nothing."""
+    """What to do about it; None where nothing in particular."""
     for kinds, words, advice in _ADVICE:
         if isinstance(error, kinds) or any(word in text for word in words):
             return advice
     return None
 
+
+_OUR_MISTAKES = (ResponseError, DataError)
+"""An error in a script, a command with wrong arguments, a value that cannot be sent."""
 
 _ADVICE: tuple[tuple[tuple[type[Exception], ...], tuple[str, ...], str], ...] = (
     ((OutOfMemoryError,), ("OOM",), "raise its maxmemory or let the run drain"),

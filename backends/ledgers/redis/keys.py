@@ -5,11 +5,10 @@ append the rest:
 
 meta                        hash: epoch, cancelled_in
 fan_outs                    set of fan-out ids
-wake                        stream of notices for the orchestrator: reported, lapsed, declined
-started                     stream of start notices, with slot, delivery and owner
 tombstone                   epoch of a forgotten run, for a day
 <fan-out>:head              hash: briefing, briefing_hash, last_order, last_claimed, cancelled_in
 <fan-out>:closed            bitmap of the recorded slots
+<fan-out>:wake              stream of notices for the orchestrator: reported, lapsed, declined
 <fan-out>:generations       hash: generation of a closed slot, where it is not 0
 <fan-out>:slots             hash: the packed entry of each slot that is not closed
 <fan-out>:items             hash: what a claim is given

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,8 +13,8 @@ from redis.exceptions import NoScriptError
 
 from backends.ledgers.redis.client import async_client, failure
 from backends.ledgers.redis.keys import Keys
-from backends.ledgers.redis.script import script
 from backends.ledgers.redis.wire import read_report, write_item
+from backends.lua_script import script
 from orchestrator.errors import SealBroken
 from orchestrator.identity import Slot
 from orchestrator.ledger.memory import TOMBSTONE_SECONDS
@@ -76,12 +76,13 @@ class RedisLedger:
             answers += await self._owned("queue", run_id, epoch, repr(float(claim_deadline_seconds)), *flat)
         return [QueueAnswer(answer.decode()) for answer in answers]
 
-    async def reports(self, run_id: str, *, wait_seconds: float) -> list[Report]:
+    async def reports(self, run_id: str, fan_outs: Collection[str], *, wait_seconds: float) -> list[Report]:
         clock = asyncio.get_running_loop().time
         ends = clock() + wait_seconds
+        wanted = tuple(dict.fromkeys(fan_outs))
         is_worth_a_sweep = False
         while True:
-            last, found = await self._read(run_id)
+            last, found = await self._read(run_id, wanted)
             left = ends - clock()
             if found or is_worth_a_sweep or left <= 0:
                 return found
@@ -116,15 +117,23 @@ class RedisLedger:
         rows = await self._call("live", run_id, 0, fan_out)
         return sorted((_live(fan_out, row) for row in rows), key=lambda one: one.slot.index)
 
+    async def memory_share(self) -> float:
+        try:
+            facts = await self._client().info("memory")
+        except redis.RedisError as error:
+            raise failure(error, self._url) from error
+        limit = int(facts.get("maxmemory", 0))
+        return int(facts["used_memory"]) / limit if limit else 0.0
+
     async def close_connections(self) -> None:
         """Let the connections of the running loop go; the next call makes new ones."""
         client = self._clients.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await client.aclose()
 
-    async def _read(self, run_id: str) -> tuple[bytes, list[Report]]:
-        """The last notice, and what was reported before it."""
-        last, *rows = await self._call("reports", run_id, 0, LARGEST_ANSWER_BYTES)
+    async def _read(self, run_id: str, fan_outs: Sequence[str]) -> tuple[Mapping[str, bytes], list[Report]]:
+        """The last notice of each, and what was reported before it."""
+        last, *rows = await self._call("reports", run_id, 0, LARGEST_ANSWER_BYTES, *fan_outs)
         reports, broken = [], []
         for fan_out, index, text in rows:
             try:
@@ -134,14 +143,17 @@ class RedisLedger:
                 broken += [fan_out, index, text]
         if broken:
             await self._call("discard", run_id, 0, *broken)
-        return last, reports
+        return dict(zip(fan_outs, last, strict=True)), reports
 
-    async def _notices(self, run_id: str, last: bytes, wait_seconds: float) -> set[bytes]:
+    async def _notices(self, run_id: str, last: Mapping[str, bytes], wait_seconds: float) -> set[bytes]:
         """The kinds of the notices after `last`; empty where there is none for so long, or for 2 s."""
-        stream = f"{self._keys.run(run_id)}wake"
-        block = max(1, int(min(wait_seconds, LONGEST_BLOCK_SECONDS) * 1000))
+        seconds = min(wait_seconds, LONGEST_BLOCK_SECONDS)
+        if not last:
+            await asyncio.sleep(seconds)
+            return set()
+        streams: Any = {f"{self._keys.run(run_id)}{fan_out}:wake": notice for fan_out, notice in last.items()}
         try:
-            answer: Any = await self._client().xread({stream: last}, block=block)
+            answer: Any = await self._client().xread(streams, block=max(1, int(seconds * 1000)))
         except redis.RedisError as error:
             raise failure(error, self._url) from error
         return {fields[b"kind"] for _, notices in answer for _, fields in notices}
@@ -150,7 +162,7 @@ class RedisLedger:
         return await self._call(verb, run_id, epoch, epoch, *arguments)
 
     async def _call(self, verb: str, run_id: str, epoch: int, *arguments: Any) -> Any:
-        lua, client = script(verb), self._client()
+        lua, client = script(__package__, verb), self._client()
         now = "" if self._now is None else repr(self._now())
         told = (1, self._keys.run(run_id), now, *arguments)
         try:

@@ -11,8 +11,8 @@ from redis.exceptions import NoScriptError
 
 from backends.ledgers.redis.client import failure, sync_client
 from backends.ledgers.redis.keys import Keys
-from backends.ledgers.redis.script import script
 from backends.ledgers.redis.wire import read_item, write_report
+from backends.lua_script import script
 from orchestrator.identity import Slot
 from orchestrator.ledger.claim import Beat, ClaimAnswer, Claimed, Held, Reported, Verdict
 from orchestrator.ledger.memory import DEFAULT_MAX_BYTES
@@ -76,10 +76,10 @@ class RedisWorkerLedger:
         sent = {id(report): Reported(next(answers).decode()) for report in fitting}
         return [sent.get(id(report), Reported.TOO_LARGE) for report in reports]
 
-    def release(self, owner: str) -> int:
+    def release(self, owner: str, *, has_died: bool) -> int:
         self._registered = {pair for pair in self._registered if pair[1] != owner}
         runs = self._safely(lambda client: client.smembers(self._keys.runs_of(owner)))
-        count: int = sum(self._verb("release", run_id.decode(), owner) for run_id in runs)
+        count: int = sum(self._verb("release", run_id.decode(), owner, int(has_died)) for run_id in runs)
         self._safely(lambda client: self._strike(client, owner))
         return count
 
@@ -139,7 +139,7 @@ class RedisWorkerLedger:
         return self._call(verb, self._keys.run(run_id), *arguments)
 
     def _call(self, verb: str, key: str, *arguments: Any) -> Any:
-        lua = script(verb)
+        lua = script(__package__, verb)
         now = "" if self._now is None else repr(self._now())
         try:
             return self._client().evalsha(lua.sha, 1, key, now, *arguments)

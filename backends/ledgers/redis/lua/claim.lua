@@ -15,7 +15,8 @@ local function verdict_of(fan_out, index, generation, entry)
   local is_running = entry.stage == 'running'
   if is_running and entry.token == token then return 'ok' end
   if is_cancelled(fan_out) then return 'cancelled' end
-  return is_running and entry.ends > now and 'busy' or 'ok'
+  -- Also where the lease has ended: the loss must be seen by a sweep before another delivery covers it.
+  return is_running and 'busy' or 'ok'
 end
 
 local function grant(fan_out, index, entry)
@@ -26,10 +27,8 @@ local function grant(fan_out, index, entry)
   end
   entry.stage, entry.token, entry.owner, entry.ends = 'running', token, owner, now + ttl
   entry.delivery = entry.delivery + 1
-  entry.declined_by, entry.reason, entry.is_released, entry.is_accompanied = nil, nil, nil, nil
+  entry.declined_by, entry.reason, entry.is_released, entry.is_accompanied, entry.is_handed_back = nil, nil, nil, nil, nil
   save(fan_out, index, entry)
-  redis.call('XADD', run .. 'started', 'MAXLEN', '~', 1000, '*',
-    'slot', fan_out .. ':' .. index, 'delivery', entry.delivery, 'owner', owner)
 end
 
 local function claim(fan_out, index, generation)

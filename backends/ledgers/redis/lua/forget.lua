@@ -6,7 +6,7 @@ local function forget(fan_out)
   local prefix = run .. fan_out .. ':'
   for _, index in ipairs(redis.call('HKEYS', prefix .. 'slots')) do redis.call('UNLINK', prefix .. 'progress:' .. index) end
   redis.call('UNLINK', prefix .. 'head', prefix .. 'closed', prefix .. 'generations', prefix .. 'slots',
-    prefix .. 'items', prefix .. 'reports')
+    prefix .. 'items', prefix .. 'reports', prefix .. 'wake')
   redis.call('SREM', run .. 'fan_outs', fan_out)
 end
 
@@ -14,6 +14,6 @@ if ARGV[3] ~= '' then
   forget(ARGV[3])
 else
   for _, fan_out in ipairs(redis.call('SMEMBERS', run .. 'fan_outs')) do forget(fan_out) end
-  redis.call('UNLINK', run .. 'meta', run .. 'wake', run .. 'started')
+  redis.call('UNLINK', run .. 'meta')
   redis.call('SET', run .. 'tombstone', ARGV[2], 'EX', ARGV[4])
 end

@@ -65,8 +65,8 @@ local function fresh(fan_out, index, generation)
   }
 end
 
-local function wake(kind)
-  redis.call('XADD', run .. 'wake', 'MAXLEN', '~', 1000, '*', 'kind', kind)
+local function wake(fan_out, kind)
+  redis.call('XADD', run .. fan_out .. ':wake', 'MAXLEN', '~', 1000, '*', 'kind', kind)
 end
 
 -- The refusal of an orchestrator that is not, or not known as, the owner; nil where it is.

@@ -1,5 +1,5 @@
 -- ARGV: time, then fan-out, index, generation, token, report of each. Answers ok or stale for each.
-local is_news = false
+local news = {}
 
 local function report(fan_out, index, generation, token, text)
   local entry = find(fan_out, index, generation)
@@ -7,7 +7,7 @@ local function report(fan_out, index, generation, token, text)
     entry.stage = 'reported'
     save(fan_out, index, entry)
     redis.call('HSET', run .. fan_out .. ':reports', index, text)
-    is_news = true
+    news[fan_out] = true
     return 'ok'
   end
   return entry and token ~= '' and entry.token == token and 'ok' or 'stale'
@@ -17,5 +17,5 @@ local answers = {}
 for at = 2, #ARGV, 5 do
   answers[#answers + 1] = report(ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3], ARGV[at + 4])
 end
-if is_news then wake('reported') end
+for fan_out in pairs(news) do wake(fan_out, 'reported') end
 return answers

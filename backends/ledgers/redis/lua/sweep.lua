@@ -53,6 +53,7 @@ for fan_out, slots in pairs(outstanding) do
 end
 if next(owners) then mark_company() end
 for _, lapse in ipairs(found.lapsed) do
-  lapse[6] = entry_of(lapse[1], lapse[2]).is_accompanied and 0 or 1
+  local entry = entry_of(lapse[1], lapse[2])
+  lapse[6] = (entry.is_accompanied or entry.is_handed_back) and 0 or 1
 end
 return { found.lapsed, found.overdue, found.declined, found.unknown }

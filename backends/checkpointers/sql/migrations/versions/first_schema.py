@@ -95,6 +95,7 @@ def _fan_outs(prefix: str) -> None:
         sa.Column("instance_count", sa.Integer, nullable=False),
         sa.Column("item_hashes", sa.LargeBinary, nullable=False),
         sa.Column("item_keys", sa.Text),
+        sa.Column("item_tags", sa.Text),
         sa.Column("opened_at", sa.BigInteger, nullable=False),
         sa.Column("fold_count", sa.Integer),
         sa.Column("fold_hash", sa.String(32)),

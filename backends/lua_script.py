@@ -1,4 +1,4 @@
-"""The Lua scripts, one a verb."""
+"""The Lua scripts of a package, one a verb."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -15,8 +15,8 @@ class Script:
 
 
 @cache
-def script(verb: str) -> Script:
-    """The script of a verb, with what all of them share in front."""
-    folder = files(__package__) / "lua"
+def script(package: str, verb: str) -> Script:
+    """The script of a verb in the folder `lua` of a package, with what all of them share in front."""
+    folder = files(package) / "lua"
     text = "\n".join((folder / f"{name}.lua").read_text() for name in ("prelude", verb))
     return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())

@@ -1,0 +1,77 @@
+"""`rollforward worker` as people start it: what it says, and when it refuses to."""
+
+import json
+
+import psutil
+import pytest
+
+from tests.service.cli import CommandLine
+from tests.service.worker import wait_until
+
+
+@pytest.fixture
+def cli_of(redis_url, tmp_path):
+    """The command line beside a Redis, with these modules as its graphs."""
+
+    def build(graphs):
+        return CommandLine(tmp_path, {"ROLLFORWARD_REDIS_URL": redis_url, "ROLLFORWARD_GRAPHS": graphs})
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("graphs", "sentence"),
+    [
+        ("tests.graph.absent", "cannot import 'tests.graph.absent' of ROLLFORWARD_GRAPHS: ModuleNotFoundError"),
+        ("tests.graph.broken", "cannot import 'tests.graph.broken' of ROLLFORWARD_GRAPHS"),
+        ("tests.graph.tiny:absent", "the module has no function 'absent'"),
+        ("tests.service.cli", "this worker has no graphs; list their modules in ROLLFORWARD_GRAPHS"),
+        ("", "this worker has no graphs; list their modules in ROLLFORWARD_GRAPHS"),
+    ],
+)
+def test_a_worker_without_its_graphs_ends_with_code_2_and_one_sentence(graphs, sentence, cli_of):
+    ended = cli_of(graphs).run("worker")
+    assert ended.code == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("rollforward: ")
+    assert sentence in line
+    assert ended.stdout == ""
+
+
+def test_a_loglevel_that_there_is_not_is_refused(cli_of):
+    ended = cli_of("tests.graph.tiny").run("worker", "--loglevel", "loud")
+    assert ended.code == 2
+    assert "'loud' is not one of" in ended.stderr
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_its_log_is_lines_of_json_with_time_run_index_and_reason(pool, cli_of, tmp_path, redis_server):
+    cli = cli_of("tests.graph.tiny,tests.graph.plain")
+    log = tmp_path / "worker.log"
+    with cli.started("worker", "--pool", pool, "-c", "1", "-l", "info", stderr=log) as worker:
+        fields = ["numbers=[1]", 'act="wait"', f'folder="{tmp_path}"']
+        told = [part for one in fields for part in ("--set", one)]
+        ended = cli.ok("run", "tests.graph.plain:limited", "--executor", "celery", *told, "-o", "json")
+        wait_until(lambda: "only the end of its process" in log.read_text(), what="it is said")
+        worker.terminate()
+        worker.communicate(timeout=30)
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert all(record["timestamp"] and record["level"] and record["event"] for record in records)
+    (said,) = [record for record in records if "functions" in record]
+    assert (said["run_id"], said["index"], said["level"]) == (ended.document["run_id"], 0, "warning")
+    assert said["functions"] == ["tests.graph.plain:work"]
+
+
+def test_what_the_pool_says_of_a_killed_child_is_in_the_same_log(cli_of, tmp_path):
+    log = tmp_path / "worker.log"
+    with cli_of("tests.graph.tiny").started("worker", "-c", "1", "-l", "info", stderr=log) as worker:
+        wait_until(lambda: " ready." in log.read_text(), what="the worker is ready")
+        (child,) = psutil.Process(worker.pid).children()
+        child.kill()
+        wait_until(lambda: "exited with" in log.read_text(), what="it is said")
+        worker.terminate()
+        worker.communicate(timeout=30)
+    (said,) = [
+        record for line in log.read_text().splitlines() if "exited with" in (record := json.loads(line))["event"]
+    ]
+    assert (said["level"], str(child.pid) in said["event"]) == ("error", True)

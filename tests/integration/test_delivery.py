@@ -1,0 +1,128 @@
+"""What a worker process does with a message while orchestrators change."""
+
+import asyncio
+import logging
+from dataclasses import replace
+
+import pytest
+
+from backends.ledgers.redis.orchestrator import RedisLedger
+from orchestrator.bitmap import Bitmap
+from orchestrator.execution.briefing import Briefing
+from orchestrator.identity import FanOutKey, Slot
+from orchestrator.ledger.view import Opening, QueuedItem
+from orchestrator.report import Outcome
+from tests.graph import tiny
+from workers.delivery import deliver
+from workers.message import Message, encode
+from workers.runtime import ProcessRuntime
+from workers.settings import Settings
+
+RUN, FAN_OUT = "run-of-delivery", FanOutKey((), "pieces")
+SLOT = Slot(FAN_OUT.id, 0)
+
+BRIEFING = Briefing(
+    run_id=RUN,
+    invocation_id="first",
+    correlation_id=RUN,
+    graph=tiny.graph.name,
+    fingerprint=tiny.graph.fingerprint,
+    fan_out=FAN_OUT,
+    inputs=tiny.piece.codec.dump_fields({"act": "double"}),
+    instance_count=1,
+    max_result_bytes=5_000,
+)
+
+
+class Overtaken:
+    """A worker's ledger in which `happens` comes to pass between a claim and what follows it."""
+
+    def __init__(self, ledger, happens):
+        self._ledger = ledger
+        self._happens = happens
+
+    def __getattr__(self, name):
+        return getattr(self._ledger, name)
+
+    def claim(self, *args, **kwargs):
+        answers = self._ledger.claim(*args, **kwargs)
+        self._happens()
+        return answers
+
+
+@pytest.fixture
+async def ledger(redis_url):
+    made = RedisLedger(redis_url)
+    await opened(made, BRIEFING, epoch=1)
+    item = QueuedItem(SLOT, tiny.piece.codec.dump_fields({"number": 4}).encode())
+    await made.queue(RUN, 1, [item], claim_deadline_seconds=30)
+    yield made
+    await made.close_connections()
+
+
+@pytest.fixture
+def process(redis_url):
+    made = ProcessRuntime(Settings(redis_url=redis_url, graphs=("tests.graph.tiny",)), "w@test")
+    yield made
+    made.close()
+
+
+async def opened(ledger, briefing, *, epoch):
+    text = briefing.to_json()
+    await ledger.open(RUN, epoch, Opening(FAN_OUT.id, Bitmap(1), text, Briefing.hash_of(text)))
+
+
+async def delivered(process, happens):
+    """Deliver the message; `happens` is called once the slot is claimed."""
+    process.ledger = Overtaken(process.ledger, happens)
+    message = Message(
+        run_id=RUN, fan_out=FAN_OUT.id, places=((0, 0),), graph=BRIEFING.graph, fingerprint=BRIEFING.fingerprint
+    )
+    return await asyncio.to_thread(deliver, encode(message, process.seal), process)
+
+
+def takeover(ledger, **changes):
+    """Another orchestrator opens the fan-out again, with a briefing of its own."""
+    loop = asyncio.get_running_loop()
+
+    def take_over():
+        opening = opened(ledger, replace(BRIEFING, **changes), epoch=2)
+        asyncio.run_coroutine_threadsafe(opening, loop).result(timeout=10)
+
+    return take_over
+
+
+async def test_a_takeover_between_claim_and_briefing_costs_nothing(ledger, process):
+    (report,) = await delivered(process, takeover(ledger, invocation_id="second"))
+    assert (report.outcome, report.invocation_id, report.delivery) == (Outcome.SUCCEEDED, "second", 1)
+    assert await ledger.reports(RUN, [FAN_OUT.id], wait_seconds=0) == [report]
+
+
+async def test_a_takeover_by_another_version_of_the_graph_fails_no_instance(ledger, process, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert await delivered(process, takeover(ledger, fingerprint="0" * 16)) == []
+    assert await ledger.reports(RUN, [FAN_OUT.id], wait_seconds=0) == []
+    (record,) = [record for record in caplog.records if record.message == "instance left alone"]
+    assert (record.run_id, record.index) == (RUN, 0)
+    assert "0" * 16 in record.reason
+
+
+async def test_a_ledger_that_is_emptied_after_the_claim_ends_the_delivery(ledger, process, redis_server):
+    def wipe():
+        with redis_server.client() as client:
+            client.flushall()
+
+    assert await delivered(process, wipe) == []
+
+
+@pytest.mark.parametrize(("hard_limit", "has_died"), [(None, False), (60.0, False), (0.001, True)])
+async def test_a_process_that_is_asked_to_end_hands_back_what_it_claimed(ledger, process, hard_limit, has_died):
+    process.settings = process.settings.model_copy(update={"hard_limit_seconds": hard_limit})
+
+    def end():
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        await delivered(process, end)
+    (lapse,) = (await ledger.sweep(RUN, 1, [SLOT])).lapsed
+    assert lapse.alone is has_died

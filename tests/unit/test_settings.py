@@ -1,0 +1,35 @@
+"""What settings are refused, and what follows from others."""
+
+import pytest
+from pydantic import ValidationError
+
+from rollforward.cli.setting import SettingsRefused, read_settings
+from workers.settings import Settings
+
+
+@pytest.mark.parametrize(("lease", "heartbeat"), [(3, 1), (15, 5), (600, 5), (0.6, 0.2)])
+def test_the_heartbeat_follows_a_short_lease(lease, heartbeat):
+    settings = Settings(lease_seconds=lease)
+    assert settings.heartbeat_seconds == pytest.approx(heartbeat)
+
+
+@pytest.mark.parametrize(("lease", "heartbeat"), [(3, 1), (0.6, 0.2), (1, 1 / 3)])
+def test_a_third_of_the_lease_is_accepted(lease, heartbeat):
+    assert Settings(lease_seconds=lease, heartbeat_seconds=heartbeat).heartbeat_seconds == heartbeat
+
+
+def test_a_heartbeat_of_more_than_a_third_of_the_lease_is_refused_with_one_sentence(monkeypatch):
+    monkeypatch.setenv("ROLLFORWARD_LEASE_SECONDS", "3")
+    monkeypatch.setenv("ROLLFORWARD_HEARTBEAT_SECONDS", "2")
+    with pytest.raises(SettingsRefused) as refused:
+        read_settings()
+    assert str(refused.value) == (
+        "setting ROLLFORWARD_HEARTBEAT_SECONDS is refused: 2 s is more than a third of the lease; make it 1 s at most, "
+        "or raise ROLLFORWARD_LEASE_SECONDS"
+    )
+
+
+def test_a_lease_that_is_refused_is_named_first():
+    with pytest.raises(ValidationError) as refused:
+        Settings(lease_seconds=-1)
+    assert refused.value.errors()[0]["loc"] == ("lease_seconds",)
