@@ -1,13 +1,19 @@
 """A graph as users name it on the command line: `MODULE:GRAPH`."""
 
 import importlib
+import inspect
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from orchestrator.errors import CallerError
+from orchestrator.execution.mapping import map_graph
 from orchestrator.graph.graph import Graph
+from orchestrator.graph.node import FunctionNode
+from workers.graph_list import importing
 
 
 class GraphNotLoaded(CallerError):
@@ -18,13 +24,19 @@ class GraphNotLoaded(CallerError):
 
 @dataclass(frozen=True, slots=True)
 class GraphAddress:
-    """A module on the import path, and the variable in it that holds the compiled graph."""
+    """A module on the import path, and the variable in it that holds the compiled graph, or a function to map."""
 
-    module: str
+    path: str
     variable: str
 
     def __str__(self) -> str:
-        return f"{self.module}:{self.variable}"
+        return f"{self.path}:{self.variable}"
+
+    @property
+    def module(self) -> str:
+        """What workers list in ROLLFORWARD_GRAPHS for it: the module, and its function where it is loaded as one."""
+        found = getattr(sys.modules.get(self.path), self.variable, None)
+        return str(self) if inspect.isfunction(found) else self.path
 
     @classmethod
     def parse(cls, text: str) -> "GraphAddress":
@@ -41,17 +53,32 @@ class GraphAddress:
     def load(self) -> Graph:
         """Import the module, with the current folder on the import path, and take the graph from it.
 
+        A function gives the graph that maps it, unless it is a node of a graph there.
+
         Raises:
             GraphNotLoaded: there is no such module or graph, or the module fails to import.
         """
-        module = import_module(self.module)
+        module = import_module(self.path)
         graph = getattr(module, self.variable, None)
         if isinstance(graph, Graph):
             return graph
-        there = [name for name, value in vars(module).items() if isinstance(value, Graph)]
+        graphs = {name: value for name, value in vars(module).items() if isinstance(value, Graph)}
+        if inspect.isfunction(graph) and not _is_node(graph, graphs.values()):
+            return self._mapped(graph)
         what = "is not a compiled graph; call its compile()" if graph is not None else "does not exist"
-        hint = f"; the module has {', '.join(there)}" if there else ""
+        hint = f"; the module has {', '.join(graphs)}" if graphs else ""
         raise GraphNotLoaded(f"{self} {what}{hint}")
+
+    def _mapped(self, function: Callable[..., Any]) -> Graph:
+        try:
+            return map_graph(function)
+        except (TypeError, NameError) as error:
+            raise GraphNotLoaded(f"{self} is a function that cannot be mapped: {error}") from error
+
+
+def _is_node(function: Callable[..., Any], graphs: Iterable[Graph]) -> bool:
+    nodes = (node for graph in graphs for node in graph.nodes.values())
+    return any(isinstance(node, FunctionNode) and node.function is function for node in nodes)
 
 
 def import_module(name: str) -> ModuleType:
@@ -64,7 +91,8 @@ def import_module(name: str) -> ModuleType:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        return importlib.import_module(name)
+        with importing():
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise GraphNotLoaded(

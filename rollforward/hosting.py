@@ -50,8 +50,10 @@ class Host:
 
 
 @contextmanager
-def hosted(settings: Settings, executor: ExecutorName, *, workers: int | None) -> Iterator[Host]:
-    """Start what the run needs here, and end it afterwards.
+def hosted(
+    settings: Settings, executor: ExecutorName, *, workers: int | None, import_path: Sequence[str] = ()
+) -> Iterator[Host]:
+    """Start what the run needs here, and end it afterwards; workers look for modules in `import_path` as well.
 
     Raises:
         FolderInUse: another embedded run has the current folder.
@@ -60,7 +62,7 @@ def hosted(settings: Settings, executor: ExecutorName, *, workers: int | None) -
     if executor == "local":
         yield from _local(settings)
     elif settings.redis_url is None or workers is not None:
-        yield from _with_workers(settings, workers or default_workers())
+        yield from _with_workers(settings, workers or default_workers(), import_path)
     else:
         yield Host(settings, executor)
 
@@ -86,9 +88,8 @@ async def workers_are_ready(assembly: Assembly, host: Host, graph: "Graph") -> b
             return False
         failure = host.failure()
         if failure is not None or time.monotonic() > deadline:
-            raise EmbeddedUnavailable(
-                f"the worker does not start: {failure or 'it is silent'}; see {DEFAULT_PATH}/logs"
-            )
+            reason = failure or host.deployment.worker_words() or "it is silent"
+            raise EmbeddedUnavailable(f"the worker does not start: {reason}; see {DEFAULT_PATH}/logs")
         await asyncio.sleep(_LOOK_EVERY_SECONDS)
     return True
 
@@ -110,16 +111,28 @@ def _local(settings: Settings) -> Iterator[Host]:
         yield Host(settings, "local", folder=folder)
 
 
-def _with_workers(settings: Settings, workers: int) -> Iterator[Host]:
+def _with_workers(settings: Settings, workers: int, import_path: Sequence[str]) -> Iterator[Host]:
     folder = Folder.create()
     deployment = Deployment(
         folder,
         worker=worker_command(workers),
-        environment={"ROLLFORWARD_GRAPHS": ",".join(settings.graphs), "ROLLFORWARD_NAMESPACE": settings.namespace},
+        environment={
+            "ROLLFORWARD_GRAPHS": ",".join(settings.graphs),
+            "ROLLFORWARD_NAMESPACE": settings.namespace,
+            **_python_path(import_path),
+        },
         redis_url=settings.redis_url,
     )
     with deployment:
         yield Host(settings, "celery", deployment, folder)
+
+
+def _python_path(folders: Sequence[str]) -> dict[str, str]:
+    """The variable that has Python look in those folders too, before those that it looks in already."""
+    if not folders:
+        return {}
+    there = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join((*folders, *([there] if there else ())))}
 
 
 def worker_command(workers: int) -> Sequence[str]:

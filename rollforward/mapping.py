@@ -1,6 +1,7 @@
 """Calls a function with each of many items, for people without a graph."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -20,6 +21,7 @@ from orchestrator.graph.origin import qualified_name
 from orchestrator.report import ErrorRecord
 from rollforward.assembly import Assembly, ExecutorName, assembled
 from rollforward.hosting import hosted, workers_are_ready
+from workers.graph_list import is_importing
 from workers.settings import Settings
 
 Item = TypeVar("Item")
@@ -120,12 +122,17 @@ async def start_map(
     """Call `function` with each item; what is started for it here ends with the block.
 
     The function is one that workers can import; the file that calls this guards it by `if __name__ == "__main__"`.
+
+    Raises:
+        RuntimeError: that file has no such guard, and is being imported by a worker.
     """
+    _refuse_while_imported()
     graph = map_graph(function, key=options.get("key"))
     settings = Settings()
     if options.get("executor") != "local":
         settings = settings.model_copy(update={"graphs": (*settings.graphs, importable_name(function))})
-    with hosted(settings, options.get("executor", "celery"), workers=options.get("workers")) as host:
+    executor, script_folder = options.get("executor", "celery"), [folder for folder in sys.path[:1] if folder]
+    with hosted(settings, executor, workers=options.get("workers"), import_path=script_folder) as host:
         async with assembled(host.settled(), host.executor) as assembly:
             await workers_are_ready(assembly, host, graph)
             run_id = await _submitted(assembly, graph, _first_state(graph, items, options), options.get("run_id"))
@@ -231,8 +238,23 @@ class MapHandle(Generic[Result]):
 
 
 def map(function: Callable[[Item], Result], items: Iterable[Item], **options: Unpack[MapOptions]) -> MapHandle[Result]:
-    """Call `function` with each item and give a handle whose `results()` streams; see `MapOptions`."""
+    """Call `function` with each item and give a handle whose `results()` streams; see `MapOptions`.
+
+    The function is one that workers can import; the file that calls this guards it by `if __name__ == "__main__"`.
+
+    Raises:
+        RuntimeError: that file has no such guard, and is being imported by a worker.
+    """
+    _refuse_while_imported()
     return MapHandle(lambda: start_map(function, items, **options))
+
+
+def _refuse_while_imported() -> None:
+    if is_importing():
+        raise RuntimeError(
+            "rollforward.map is called while a worker imports this file for its function; guard the call by "
+            '`if __name__ == "__main__":`'
+        )
 
 
 async def _submitted(assembly: Assembly, graph: CompiledGraph[Any], first: Any, run_id: str | None) -> str:

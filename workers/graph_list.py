@@ -2,12 +2,16 @@
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
 from orchestrator.errors import CallerError
 from orchestrator.execution.mapping import map_graph
+
+_is_importing: ContextVar[bool] = ContextVar("is_importing", default=False)
 
 
 class GraphModuleBroken(CallerError):
@@ -36,11 +40,27 @@ def load_graphs(entries: Sequence[str]) -> None:
         _load(entry)
 
 
+@contextmanager
+def importing() -> Iterator[None]:
+    """Mark what runs in the block as the import of a user's module, which is no place to start a run from."""
+    before = _is_importing.set(True)
+    try:
+        yield
+    finally:
+        _is_importing.reset(before)
+
+
+def is_importing() -> bool:
+    """Whether this code runs because a user's module is imported for its graphs."""
+    return _is_importing.get()
+
+
 @cache
 def _load(entry: str) -> None:
     module_name, _, function_name = entry.partition(":")
     try:
-        module = importlib.import_module(module_name)
+        with importing():
+            module = importlib.import_module(module_name)
     except Exception as error:
         raise GraphModuleBroken(entry, f"{type(error).__name__}: {error}") from error
     if function_name:

@@ -11,6 +11,7 @@ from celery.worker import state
 from orchestrator.graph.registry import registry
 from orchestrator.ledger.protocol import WorkerRegistry
 from workers.code_version import code_version
+from workers.refusal import refusals
 from workers.settings import Settings
 
 
@@ -18,7 +19,7 @@ class Presence:
     """What a Celery worker tells the registry of itself.
 
     The facts: `host`, `pid`, `pool`, `slots`, `free`, `graphs` (pairs of name and fingerprint), `queues`,
-    `code_version`, `version`.
+    `code_version`, `version`, `refused_messages` (how many since it started).
     """
 
     def __init__(self, worker: Any, settings: Settings, registered: WorkerRegistry) -> None:
@@ -37,9 +38,8 @@ class Presence:
 
     def announce(self) -> None:
         """Say what is so now."""
-        self._registered.announce(
-            self._worker.hostname, {**self._lasting, **self._places()}, ttl_seconds=self._ttl_seconds
-        )
+        facts = {**self._lasting, **self._places(), "refused_messages": refusals.count}
+        self._registered.announce(self._worker.hostname, facts, ttl_seconds=self._ttl_seconds)
 
     def withdraw(self) -> None:
         """Say that no more is taken; what is under way goes on."""

@@ -1,5 +1,6 @@
 """The one task that Celery knows of."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from workers.delivery import deliver
 from workers.message import MessageRefused
 from workers.runtime import CurrentRuntime
 from workers.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 TASK_NAME = "rollforward.run_instance"
 
@@ -24,12 +27,18 @@ def register(app: Celery, settings: Settings) -> CurrentRuntime:
 
     def run_instance(self: Any, text: str) -> None:
         """Verify, claim, run and report; whatever the user's code does has become a report by then."""
-        _refuse_canvas(self.request)
-        _show_failure(deliver(text, current.of(self.request.hostname)))
+        try:
+            _refuse_canvas(self.request)
+            reports = deliver(text, current.of(self.request.hostname))
+        except MessageRefused as error:
+            logger.warning("message refused", extra={"reason": error.reason})
+            raise
+        _show_failure(reports)
 
     app.task(
         run_instance,
         bind=True,
+        Request="workers.refusal:CountingRequest",
         name=TASK_NAME,
         shared=False,
         acks_late=True,

@@ -41,7 +41,10 @@ class DrivenElsewhere(RollforwardError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conclusion:
-    """How driving a run came to its end here: with a state, an error, or a signal that asked to leave."""
+    """How driving a run came to its end here: with a state, an error, or a signal that asked to leave.
+
+    `failed_count` is how many instances failed in a run that succeeded all the same, as far as was seen here.
+    """
 
     run_id: str
     invocation_id: str
@@ -49,6 +52,7 @@ class Conclusion:
     state: State | None = None
     error: Exception | None = None
     left_by: signal.Signals | None = None
+    failed_count: int = 0
 
 
 @dataclass(slots=True)
@@ -85,7 +89,8 @@ async def conclude(handle: RunHandle, host: Host, *, style: str) -> Conclusion:
     result = asyncio.create_task(handle.result())
     with Interruption.caught() as interruption:
         with display(style, handle.run_id) as shown:
-            failure = await _watched(handle, result, interruption, host=host, watch=Watch(shown))
+            watch = Watch(shown, is_resumed=handle.invocation_id != handle.run_id)
+            failure = await _watched(handle, result, interruption, host=host, watch=watch)
         if not result.done():
             await handle.detach()
     try:
@@ -99,7 +104,8 @@ async def conclude(handle: RunHandle, host: Host, *, style: str) -> Conclusion:
         return _conclusion(handle, RunStatus.RUNNING, error=DrivenElsewhere(error))
     except RollforwardError as error:
         return _conclusion(handle, RunStatus.FAILED, error=error)
-    return _conclusion(handle, RunStatus.SUCCEEDED, state=state)
+    failed_count = sum(count.failed for count in handle.status().fan_outs)
+    return _conclusion(handle, RunStatus.SUCCEEDED, state=state, failed_count=failed_count)
 
 
 async def _watched(

@@ -6,6 +6,7 @@ from orchestrator.graph.graph import Graph
 from orchestrator.graph.node import FanOutNode
 from orchestrator.state import State
 from rollforward.cli.first_state import FirstState
+from rollforward.cli.item_file import InputFileRefused
 
 
 class LineRefused(CallerError):
@@ -21,11 +22,13 @@ def check_entry(graph: Graph, state: State, first: FirstState, *, max_item_bytes
 
     Raises:
         ItemRefused, LineRefused: an item is none for its instance; the sentence names which.
+        InputFileRefused: the file of the items is empty, and the fan-out needs one.
         NodeException: the fan-out cannot be planned.
     """
     node = graph.nodes[graph.entry]
     if not isinstance(node, FanOutNode) or node.items_field is None:
         return
+    _check_not_empty(node, first)
     try:
         check_items(node, state, max_item_bytes=max_item_bytes)
     except ItemRefused as error:
@@ -38,3 +41,12 @@ def check_entry(graph: Graph, state: State, first: FirstState, *, max_item_bytes
     except Exception as error:
         # The user's functions that name an item or say the concurrency.
         raise NodeException(node.name, error, recoverable_state=state) from error
+
+
+def _check_not_empty(node: FanOutNode, first: FirstState) -> None:
+    is_from_file = first.item_file is not None and node.items_field == first.into
+    if is_from_file and not first.lines and node.on_empty == "raise":
+        raise InputFileRefused(
+            f"{first.item_file} has no items, and node {node.name!r} needs at least one; put one into it, or give the "
+            'node on_empty="noop"'
+        )

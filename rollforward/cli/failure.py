@@ -70,11 +70,12 @@ class Ending:
         return True
 
 
-def tell(error: BaseException, *, is_verbose: bool) -> None:
-    """Write the sentence to stderr, after the traceback where it is wanted."""
+def tell(error: BaseException, *, is_verbose: bool, advice: str | None = None) -> None:
+    """Write the sentence to stderr, after the traceback where it is wanted; `advice` stands at its end."""
     if is_verbose and not isinstance(error, click.ClickException):
         traceback.print_exception(error, file=sys.stderr)
-    click.echo(f"rollforward: {sentence_of(error)}", err=True)
+    end = "" if advice is None else f"; {advice}"
+    click.echo(f"rollforward: {sentence_of(error)}{end}", err=True)
 
 
 def _forget_stdout() -> None:

@@ -52,6 +52,8 @@ class FirstState:
 
     def _items(self, state_class: type[State]) -> ItemFile | None:
         if self.item_file is None:
+            if self.into is not None:
+                raise StateValidationError(f"--into {self.into} needs --items FILE, whose items go into that field")
             return None
         if self.into is None:
             _check_fields(state_class, {})

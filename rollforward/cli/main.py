@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from rollforward.cli.failure import Ending
+from rollforward.cli.failure import USAGE, Ending
 from rollforward.cli.verb import is_verbose, verbose_option
 
 _VERBS = {
@@ -32,6 +32,12 @@ _VERBS = {
 
 
 class _LazyGroup(click.Group):
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        if not arguments:
+            click.echo(context.get_help(), err=True)
+            context.exit(USAGE)
+        return super().parse_args(context, arguments)
+
     def list_commands(self, _context: click.Context) -> list[str]:
         return list(_VERBS)
 
@@ -51,7 +57,6 @@ cli = _LazyGroup(
     help="Durable fan-out over Celery workers: kill anything, resume, and no finished instance runs twice.",
     params=[verbose_option()],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    no_args_is_help=True,
 )
 
 

@@ -22,11 +22,14 @@ _RATE_OVER_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """How far a run is, over all fan-outs entered so far; `eta_s` is None where it cannot be told."""
+    """How far a run is, over all fan-outs entered so far; `eta_s` is None where it cannot be told.
+
+    `in_flight` are dispatched and not recorded: queued, running, or reported.
+    """
 
     done: int
     total: int
-    running: int
+    in_flight: int
     failed: int
     rate_per_s: float
     health: str | None
@@ -44,7 +47,8 @@ class Snapshot:
             "done": self.done,
             "total": self.total,
             "percent": round(self.percent, 1),
-            "running": self.running,
+            "in_flight": self.in_flight,
+            "running": self.in_flight,
             "failed": self.failed,
             "rate_per_s": round(self.rate_per_s, 1),
             "eta_s": self.eta_s,
@@ -55,7 +59,7 @@ class Snapshot:
         eta = "" if self.eta_s is None or self.done == self.total else f", {self.eta_s:.0f} s to go"
         health = f"; {self.health}" if self.health else ""
         return (
-            f"{self.done}/{self.total} ({self.percent:.0f} %), {self.running} running, {self.failed} failed, "
+            f"{self.done}/{self.total} ({self.percent:.0f} %), {self.in_flight} in flight, {self.failed} failed, "
             f"{self.rate_per_s:.1f}/s{eta}{health}"
         )
 
@@ -98,23 +102,31 @@ def display(style: str, run_id: str) -> Iterator[Display]:
 
 
 class Watch:
-    """Turns what a run's owner says into snapshots on a display."""
+    """Turns what a run's owner says into snapshots on a display.
 
-    def __init__(self, shown_on: Display) -> None:
+    Where a run is resumed, what a fan-out has when it is first seen was recorded earlier, and is no part of the rate.
+    """
+
+    def __init__(self, shown_on: Display, *, is_resumed: bool = False) -> None:
         self._display = shown_on
         self._meter = RateMeter()
+        self._is_resumed = is_resumed
+        self._earlier: list[int] = []
 
     def update(self, progress: Progress) -> None:
         """Take the owner's word."""
         counts = progress.fan_outs
         done = sum(count.recorded for count in counts)
+        if self._is_resumed:
+            # Fan-outs come in the order they are entered in, so those not seen before stand at the end.
+            self._earlier.extend(count.recorded for count in counts[len(self._earlier) :])
         self._display.update(
             Snapshot(
                 done=done,
                 total=sum(count.expected for count in counts),
-                running=sum(count.outstanding for count in counts),
+                in_flight=sum(count.outstanding for count in counts),
                 failed=sum(count.failed for count in counts),
-                rate_per_s=self._meter.rate(done),
+                rate_per_s=self._meter.rate(done - sum(self._earlier)),
                 health=progress.health,
             )
         )
@@ -170,7 +182,7 @@ class _Bar:
 
     def update(self, snapshot: Snapshot) -> None:
         eta = "" if snapshot.eta_s is None else f", {snapshot.eta_s:.0f} s to go"
-        told = f"{snapshot.running} running, {snapshot.failed} failed, {snapshot.rate_per_s:.1f}/s{eta}"
+        told = f"{snapshot.in_flight} in flight, {snapshot.failed} failed, {snapshot.rate_per_s:.1f}/s{eta}"
         if snapshot.health:
             told = f"{told} [red]{snapshot.health}[/red]"
         self._rich.update(self._task, completed=snapshot.done, total=snapshot.total or None, told=told)

@@ -16,11 +16,13 @@ from rollforward.cli.verb import Verb, output_option
 from workers.settings import Settings
 
 _COLUMNS = ("fan_out", "fan_out_index", "key", "result")
+_FILE = click.Path(path_type=Path, allow_dash=True)
+_STDOUT = Path("-")
 
 
 @click.command(cls=Verb)
 @click.argument("run_id", metavar="RUN")
-@click.option("--to", "target", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Write JSON lines there.")
+@click.option("--to", "target", type=_FILE, metavar="FILE.jsonl", help="Write JSON lines there; - is stdout.")
 @output_option()
 def command(run_id: str, target: Path | None, output: str) -> None:
     """Print what the instances that succeeded gave, by index; they need not all be done."""
@@ -29,8 +31,8 @@ def command(run_id: str, target: Path | None, output: str) -> None:
 
 async def _print(settings: Settings, run_id: str, target: Path | None, *, output: str) -> None:
     async with opened_record(settings, run_id) as record:
-        if target is None:
-            await print_stream(results(record), output, columns=_COLUMNS)
+        if target in (None, _STDOUT):
+            await print_stream(results(record), output if target is None else "jsonl", columns=_COLUMNS)
         else:
             await _write(results(record), target)
 

@@ -59,14 +59,15 @@ def command(run_id: str, **options: Any) -> None:
     settings = read_settings()
     run = asyncio.run(found_run(settings, run_id))
     known = Folder(DEFAULT_PATH).recall(run.run_id)
-    settings, graph = _graph_of(run, settings, options["address"] or known.get("graph"), options["accept_code"])
+    address = options["address"] or known.get("graph")
+    settings, graph = _graph_of(run, settings, address, options["accept_code"])
     resumption = Resumption(run=run, graph=graph, accept_code=options["accept_code"])
     executor = _executor(run, options["executor"] or known.get("executor"))
     _check(resumption)
     with hosted(settings, executor, workers=options["workers"]) as host:
         announce(host)
         conclusion = asyncio.run(_driven(host, resumption, style=options["progress"]))
-        exit_code = report(conclusion, graph, output=options["output"])
+        exit_code = report(conclusion, graph, host=host, address=address, output=options["output"])
     click.get_current_context().exit(exit_code)
 
 

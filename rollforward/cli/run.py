@@ -76,7 +76,7 @@ def command(graph: str, **options: Any) -> None:
     with hosted(settings, options["executor"], workers=options["workers"]) as host:
         announce(host)
         conclusion = asyncio.run(_driven(host, new, style=options["progress"]))
-        exit_code = report(conclusion, new.graph, output=options["output"])
+        exit_code = report(conclusion, new.graph, host=host, address=str(new.address), output=options["output"])
     click.get_current_context().exit(exit_code)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -15,6 +16,7 @@ from orchestrator.errors import CallerError
 from workers.settings import Settings
 
 _PREFIX = "ROLLFORWARD_"
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
 _USER_INFO = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
 
 
@@ -41,13 +43,15 @@ def read_settings(**flags: Any) -> Settings:
     """
     given = {name: value for name, value in flags.items() if value is not None}
     try:
-        return Settings(**given)
+        settings = Settings(**given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         raise SettingsRefused(f"setting {_named(name)} is refused: {first['msg']}") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsRefused(f"pyproject.toml cannot be read: {error}") from error
+    _check_redis_url(settings.redis_url)
+    return settings
 
 
 def origins(settings: Settings, flags: Mapping[str, Any]) -> Iterator[SettingOrigin]:
@@ -69,6 +73,25 @@ def shown(value: Any) -> str:
 def hide_password(url: str) -> str:
     """A URL with its password starred out."""
     return _USER_INFO.sub(r"\1:***@", url)
+
+
+def _check_redis_url(url: str | None) -> None:
+    if url is None or _is_redis_url(url):
+        return
+    # What was given is not repeated: where it is malformed, its password cannot be told from the rest.
+    raise SettingsRefused(
+        "setting ROLLFORWARD_REDIS_URL is refused: it is no URL of a Redis; write one like redis://localhost:6379/0, "
+        "rediss://:password@host:6379/0 (TLS) or unix:///run/redis.sock"
+    )
+
+
+def _is_redis_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # read for what it raises where it is no number
+    except ValueError:
+        return False
+    return parts.scheme in _REDIS_SCHEMES and url.startswith(f"{parts.scheme}://")
 
 
 def _source(name: str, field: FieldInfo, flags: Mapping[str, Any], in_project: Mapping[str, Any]) -> str:

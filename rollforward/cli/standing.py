@@ -152,6 +152,15 @@ def _worker_problems(run: Run, settings: Settings) -> list[Problem]:
         return [Problem("redis_away", str(error))]
     finally:
         ledger.close()
-    if any(has_graph(worker, run.graph, run.fingerprint) for worker in workers):
-        return []
-    return [Problem("no_worker", no_worker(run.graph, run.fingerprint))]
+    able = [worker for worker in workers if has_graph(worker, run.graph, run.fingerprint)]
+    if not able:
+        return [Problem("no_worker", no_worker(run.graph, run.fingerprint))]
+    refusing = [str(worker["worker"]) for worker in able if worker.get("refused_messages")]
+    return [Problem("messages_refused", _messages_refused(refusing))] if refusing else []
+
+
+def _messages_refused(workers: Sequence[str]) -> str:
+    return (
+        f"{', '.join(workers)} refused messages, see its log; most likely ROLLFORWARD_SECRET is not the same there as "
+        "where the run is driven"
+    )

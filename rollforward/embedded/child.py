@@ -12,10 +12,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from rollforward.embedded.log_file import LogFile
 from rollforward.liveness import facts_of
 
 QUICK_END = timedelta(seconds=5)
 MOST_QUICK_ENDS = 3
+REFUSED = 2
+"""The exit code of a command that was called or configured wrongly: the next one would end with it as well."""
+
 _PR_SET_PDEATHSIG = 1
 _prctl: Any = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
@@ -24,7 +28,7 @@ class Child:
     """One long-lived process of the embedded deployment.
 
     It is started in a process group of its own and, on Linux, dies with the keeper whatever kills that. One that
-    ends by itself is started again, unless it keeps ending at once.
+    ends by itself is started again, unless it keeps ending at once or says that it is configured wrongly.
     """
 
     def __init__(
@@ -38,7 +42,7 @@ class Child:
     ) -> None:
         self.name = name
         self._arguments = list(arguments)
-        self._log = log
+        self._log = LogFile(log)
         self._environment = environment
         self._inherited = inherited
         self._process: subprocess.Popen[bytes] | None = None
@@ -51,8 +55,9 @@ class Child:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether it ended so often right after its start that another one would as well."""
-        return self._quick_ends >= MOST_QUICK_ENDS
+        """Whether it ended in a way, or so often right after its start, that another one would as well."""
+        is_refused = self._process is not None and self._process.poll() == REFUSED
+        return is_refused or self._quick_ends >= MOST_QUICK_ENDS
 
     @property
     def facts(self) -> dict[str, int] | None:
@@ -63,7 +68,7 @@ class Child:
 
     def start(self) -> None:
         self._started_at = time.monotonic()
-        with self._log.open("ab") as log:
+        with self._log.path.open("ab") as log:
             self._process = subprocess.Popen(
                 self._arguments,
                 stdin=subprocess.DEVNULL,
@@ -100,8 +105,7 @@ class Child:
 
     def last_words(self) -> str:
         """The last line that it logged."""
-        lines = self._log.read_text(errors="replace").split("\n") if self._log.exists() else []
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        return self._log.last_line() or "it said nothing"
 
     def _kill_group(self) -> None:
         if self._process is not None:

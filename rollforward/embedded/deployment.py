@@ -1,5 +1,6 @@
 """Redis and worker processes of one run, which end with it."""
 
+import contextlib
 import json
 import os
 import select
@@ -14,6 +15,7 @@ from typing import IO, Self
 from orchestrator.errors import OperatorError
 from rollforward.embedded.folder import Folder
 from rollforward.embedded.keeper import Plan
+from rollforward.embedded.log_file import LogFile
 from rollforward.embedded.redis_binary import find_redis_server
 
 REDIS_STARTS_WITHIN = timedelta(seconds=60)
@@ -48,6 +50,8 @@ class Deployment:
         self._keeper: subprocess.Popen[bytes] | None = None
         self._unread = b""
         self._failure: str | None = None
+        self._keeper_log = LogFile(folder.logs / "keeper.log")
+        self._worker_log = LogFile(folder.logs / "worker.log")
 
     def __enter__(self) -> Self:
         with self._stack:
@@ -89,6 +93,10 @@ class Deployment:
         self._read(wait_seconds=0)
         return self._failure
 
+    def worker_words(self) -> str | None:
+        """The last line that the worker logged; None where it has said nothing."""
+        return self._worker_log.last_line()
+
     def stop(self) -> None:
         """End the worker, then Redis; returns when both and the keeper are gone."""
         if self._keeper is None:
@@ -103,7 +111,7 @@ class Deployment:
         _pipe(keeper.stdout).close()
 
     def _start_keeper(self, plan: Plan) -> "subprocess.Popen[bytes]":
-        with (self._folder.logs / "keeper.log").open("ab") as log:
+        with self._keeper_log.path.open("ab") as log:
             keeper = subprocess.Popen(
                 [sys.executable, "-m", "rollforward.embedded.keeper"],
                 stdin=subprocess.PIPE,
@@ -113,8 +121,10 @@ class Deployment:
                 start_new_session=True,
             )
         stdin = _pipe(keeper.stdin)
-        stdin.write(plan.to_json().encode() + b"\n")
-        stdin.flush()
+        # One that has ended by now is found by the end of its output.
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(plan.to_json().encode() + b"\n")
+            stdin.flush()
         return keeper
 
     def _read(self, *, wait_seconds: float) -> None:
@@ -124,7 +134,8 @@ class Deployment:
         while select.select([descriptor], [], [], wait_seconds)[0]:
             piece = os.read(descriptor, 65536)
             if not piece:
-                self._failure = "its keeper was killed"
+                words = self._keeper_log.last_line()
+                self._failure = f"its keeper ended: {words}" if words else "its keeper was killed"
                 return
             *lines, self._unread = (self._unread + piece).split(b"\n")
             for line in lines:

@@ -20,7 +20,7 @@ def redis_arguments(binary: Path, *, data: Path, socket_path: Path) -> list[str]
         "save": "",
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
-        "logfile": str(data / "redis.log"),
+        "logfile": "",  # its standard output
     }
     return [str(binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
 

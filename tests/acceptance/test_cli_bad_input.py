@@ -143,6 +143,28 @@ def test_items_need_a_field_to_go_into(cli):
     assert_one_sentence(ended, "--items needs --into FIELD")
 
 
+def test_a_field_to_go_into_needs_items(cli):
+    ended = cli.run("run", GRAPH, "--into", "numbers")
+    assert ended.code == 2
+    assert_one_sentence(ended, "--into numbers needs --items FILE")
+    assert_no_run(cli)
+
+
+@pytest.mark.parametrize("name", ["items.txt", "items.jsonl", "items.csv"])
+def test_a_file_without_items_is_refused_where_the_graph_needs_one_and_no_run_is_made(cli, name):
+    ended = cli.run("run", GRAPH, "--items", write(cli.folder, name, ""), "--into", "numbers")
+    assert ended.code == 2
+    assert_one_sentence(ended, f"{name} has no items, and node 'pieces' needs at least one")
+    assert_no_run(cli)
+
+
+def test_a_file_without_items_is_fine_where_the_graph_needs_none(cli):
+    write(cli.folder, "strict.py", STRICT.replace("key=", 'on_empty="noop", key='))
+    items = write(cli.folder, "items.txt", "")
+    ended = cli.ok("run", "strict:graph", "--executor", "local", "--items", items, "--into", "numbers", "-o", "json")
+    assert ended.document["status"] == "succeeded"
+
+
 def test_input_that_is_no_object_is_refused(cli):
     ended = cli.run("run", GRAPH, "--input", write(cli.folder, "input.json", "[1]"))
     assert ended.code == 2
@@ -173,6 +195,18 @@ def test_an_unreachable_redis_is_said(cli):
     ended = away.run("run", GRAPH, "--set", "numbers=[1]")
     assert ended.code == 69
     assert_one_sentence(ended, "127.0.0.1:1")
+    assert_no_run(cli)
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:6379", "http://x", "redis:6379", "redis://host:port/0", "redis://host:99999", "me:hush@host"]
+)
+@pytest.mark.parametrize("verb", [("run", GRAPH, "--set", "numbers=[1]"), ("worker",)])
+def test_what_is_no_url_of_a_redis_is_refused_with_what_one_looks_like(cli, url, verb):
+    ended = CommandLine(cli.folder, {"ROLLFORWARD_REDIS_URL": url}, cli.mark).run(*verb)
+    assert ended.code == 2
+    assert_one_sentence(ended, "ROLLFORWARD_REDIS_URL", "redis://localhost:6379/0")
+    assert "hush" not in ended.stderr
     assert_no_run(cli)
 
 
@@ -231,3 +265,10 @@ def test_usage_errors_end_with_2(cli, arguments):
     ended = cli.run(*arguments)
     assert ended.code == 2
     assert_one_sentence(ended, "--help")
+
+
+def test_without_a_verb_the_help_is_printed_as_it_is(cli):
+    ended = cli.run()
+    assert ended.code == 2
+    assert ended.stderr == cli.ok("--help").stdout
+    assert ended.stdout == ""

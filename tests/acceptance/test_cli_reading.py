@@ -98,6 +98,12 @@ def test_collected_failures_leave_the_run_succeeded(failed):
     assert failed.ok("verify", "bad", "-o", "json").document["fan_outs"][0]["failed"] == 3
 
 
+def test_a_run_that_collected_failures_says_how_many_and_where_they_are(cli):
+    fields = ("--set", "numbers=[1, 2, 3]", "--set", 'act="fail"')
+    ran = cli.ok("run", GRAPH, "--executor", "local", *fields, "--run-id", "bad", "--progress", "none")
+    assert ran.stderr == "3 instances failed; see `rollforward errors bad`\n"
+
+
 def test_results_come_by_index(ended):
     results = ended.ok("results", "good", "-o", "jsonl").lines
     assert [one["result"] for one in results] == [{"result": "2"}, {"result": "4"}, {"result": "6"}]
@@ -108,6 +114,13 @@ def test_results_are_written_to_a_file(ended):
     assert ran.stdout == ""
     written = (ended.folder / "out.jsonl").read_text().splitlines()
     assert [json.loads(line)["fan_out_index"] for line in written] == [0, 1, 2]
+
+
+def test_results_to_a_dash_are_json_lines_on_stdout(ended):
+    ran = ended.ok("results", "good", "--to", "-")
+    assert [one["fan_out_index"] for one in ran.lines] == [0, 1, 2]
+    assert ran.lines == ended.ok("results", "good", "-o", "jsonl").lines
+    assert not list(ended.folder.glob("-*"))
 
 
 def test_results_to_a_place_that_cannot_be_written_is_said(ended):
@@ -163,6 +176,8 @@ def test_a_failed_run_says_so_and_can_be_resumed(cli):
     assert ended.document["status"] == "failed"
     assert ended.document["state"] is None
     assert "the tool is missing" in ended.document["error"]["message"]
+    (sentence,) = [line for line in ended.stderr.splitlines() if line.startswith("rollforward: ")]
+    assert sentence.endswith("; see `rollforward errors one`")
     assert "rollforward resume one" in ended.stderr
     (cli.folder / "tool").touch()
     assert cli.ok("resume", "one", "-o", "json").document["state"]["is_done"] is True

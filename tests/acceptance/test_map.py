@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from tests.service.cli import CommandLine
 
 SCRIPT = """
 import sys, time
@@ -131,3 +134,45 @@ if __name__ == "__main__":
     for result in rollforward.map(wait, [1, 2, 3], run_id="slow", executor="local").results():
         print(result.value, flush=True)
 """
+
+
+UNGUARDED = """
+import rollforward
+
+def double(number: int) -> int:
+    return 2 * number
+
+print([result.value for result in rollforward.map(double, [1, 2], workers=1).results()])
+"""
+
+
+def test_a_call_without_a_guard_is_told_at_once_to_have_one(tmp_path: Path) -> None:
+    (tmp_path / "bare.py").write_text(UNGUARDED)
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "bare.py"], cwd=tmp_path, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 1
+    assert 'guard the call by `if __name__ == "__main__":`' in done.stderr
+    assert time.monotonic() - began < 45
+
+
+GUARDED = UNGUARDED.replace("print(", 'if __name__ == "__main__":\n    print(')
+
+
+def test_a_script_of_another_folder_is_found_by_its_workers(tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "job.py").write_text(GUARDED)
+    done = subprocess.run([sys.executable, "scripts/job.py"], cwd=tmp_path, capture_output=True, text=True, timeout=90)
+    assert (done.stdout, done.returncode) == ("[2, 4]\n", 0), done.stderr
+
+
+def test_a_run_is_resumed_by_the_name_of_its_function(cli: CommandLine) -> None:
+    source = SLOW.replace("def wait(", "def work(").replace("map(wait,", "map(work,")
+    (cli.folder / "slow.py").write_text(source)
+    with subprocess.Popen([sys.executable, "slow.py"], cwd=cli.folder, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        process.kill()
+    (cli.folder / "go").touch()
+    ended = cli.ok("resume", "slow", "--graph", "slow:work", "-o", "json")
+    assert ended.document["state"]["results"] == [1, 2, 3]
+    assert (cli.folder / "called.txt").read_text().split().count("1") == 1

@@ -14,6 +14,7 @@ import pytest
 from rollforward.embedded.child import Child
 from rollforward.embedded.deployment import Deployment, EmbeddedUnavailable
 from rollforward.embedded.folder import Folder, FolderInUse
+from rollforward.embedded.log_file import LogFile
 from rollforward.embedded.redis_server import answers, make_socket_folder, socket_in
 from tests.service.worker import wait_until
 
@@ -91,6 +92,56 @@ def test_what_keeps_dying_is_given_up_with_its_last_words(folder):
         deployment.redis_url()
         failure = wait_until(deployment.failure, what="the failure is told")
     assert "the worker keeps ending: no luck" in str(failure)
+
+
+def test_a_worker_that_refuses_its_configuration_is_not_started_again(folder):
+    code = "import sys; print('not so', flush=True); sys.exit(2)"
+    (folder.logs / "worker.log").write_text("what an earlier run said\n")
+    with Deployment(folder, worker=[sys.executable, "-c", code], environment={}) as deployment:
+        failure = wait_until(deployment.failure, what="the failure is told")
+    assert "not so" in str(failure)
+    assert (folder.logs / "worker.log").read_text() == "what an earlier run said\nnot so\n"
+
+
+def test_a_log_of_an_earlier_run_tells_nothing_of_this_one(folder):
+    (folder.logs / "worker.log").write_text("what an earlier run said\n")
+    log = LogFile(folder.logs / "worker.log")
+    assert log.last_line() is None
+    with log.path.open("a") as file:
+        file.write("now\n\n")
+    assert log.last_line() == "now"
+
+
+def test_a_redis_that_does_not_start_says_why(folder, tmp_path, monkeypatch):
+    binary = tmp_path / "redis-server"
+    binary.write_text("#!/bin/sh\necho no room for data\nexit 1\n")
+    binary.chmod(0o700)
+    monkeypatch.setattr("rollforward.embedded.deployment.find_redis_server", lambda: binary)
+    with (
+        Deployment(folder, worker=IDLE, environment={}) as deployment,
+        pytest.raises(EmbeddedUnavailable, match="no room for data"),
+    ):
+        deployment.redis_url()
+
+
+def test_a_redis_that_cannot_read_its_data_says_so(folder):
+    (folder.redis_data / "appendonly.aof").write_text("rubbish")
+    with (
+        Deployment(folder, worker=IDLE, environment={}) as deployment,
+        pytest.raises(EmbeddedUnavailable, match="Bad file format"),
+    ):
+        deployment.redis_url()
+
+
+def test_a_keeper_that_does_not_start_says_why(folder, tmp_path, monkeypatch):
+    (tmp_path / "workers").mkdir()
+    (tmp_path / "workers" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    with (
+        Deployment(folder, worker=IDLE, environment={}) as deployment,
+        pytest.raises(EmbeddedUnavailable, match="in the way"),
+    ):
+        deployment.redis_url()
 
 
 def test_a_killed_keeper_takes_everything_with_it(folder, deployment):

@@ -37,3 +37,12 @@ def test_an_entry_that_cannot_be_had_is_named_with_the_reason(entry, reason):
 def test_entries_are_separated_by_commas(monkeypatch):
     monkeypatch.setenv("ROLLFORWARD_GRAPHS", "one, two:function")
     assert Settings().graphs == ("one", "two:function")
+
+
+@pytest.mark.parametrize("call", ["map(print, [1])", "start_map(print, [1]).__aenter__().send(None)"])
+def test_a_module_that_maps_while_it_is_imported_is_told_to_guard_the_call(call, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"bare_{call.partition('(')[0]}"
+    (tmp_path / f"{name}.py").write_text(f"import rollforward\nrollforward.{call}\n")
+    with pytest.raises(GraphModuleBroken, match="guard the call by"):
+        load_graphs([name])
