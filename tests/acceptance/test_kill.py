@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture(params=["sqlite", "postgresql", "redis"])
 def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
-    redis = RedisServer(tmp_path / "redis").start()
+    redis = RedisServer(tmp_path / "redis", fsync="always" if request.param == "redis" else "everysec").start()
     url = {
         "sqlite": lambda: f"sqlite:///{tmp_path}/state.db",
         "postgresql": lambda: request.getfixturevalue("postgres_url"),

@@ -18,10 +18,14 @@ class RedisServer:
 
     It listens on a free loopback port, or on a socket in `folder` where `unix_socket` is set. `start` after `kill` or
     `stop` brings it back at the same address with the same data.
+
+    With `fsync` "everysec" it answers before it has written where the disk is busy, so that a kill may take up to two
+    seconds of answered writes; "always" is what a Redis that keeps checkpoints needs.
     """
 
-    def __init__(self, folder: Path, *, unix_socket: bool = False) -> None:
+    def __init__(self, folder: Path, *, unix_socket: bool = False, fsync: str = "everysec") -> None:
         self.folder = folder
+        self._fsync = fsync
         self.socket = folder / "redis.sock" if unix_socket else None
         self.port = 0 if unix_socket else _free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -65,7 +69,7 @@ class RedisServer:
         address = ["--port", str(self.port), "--bind", "127.0.0.1"]
         if self.socket:
             address = ["--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"]
-        kept = ["--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+        kept = ["--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", self._fsync, "--save", ""]
         return [*address, *kept, "--maxmemory-policy", "noeviction", "--databases", "16"]
 
     def _wait_until_it_answers(self) -> None:
