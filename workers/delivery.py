@@ -6,16 +6,15 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, as_completed
-from dataclasses import replace
 from functools import partial
 
-from orchestrator.errors import GraphNotFound, InstanceTimeLimitExceeded, LedgerLost, PayloadTooLarge
+from orchestrator.errors import GraphNotFound, InstanceTimeLimitExceeded, LedgerLost
 from orchestrator.execution.briefing import Briefing
 from orchestrator.execution.function import abandoned_functions
-from orchestrator.fan_out.instance import run_instance
+from orchestrator.fan_out.instance import run_instance, too_large
 from orchestrator.identity import Slot
 from orchestrator.ledger.claim import ClaimAnswer, Reported
-from orchestrator.report import CauseLink, ErrorRecord, Outcome, Report
+from orchestrator.report import Outcome, Report
 from workers.lease import Lease
 from workers.message import Message, decode
 from workers.persistence import insist
@@ -76,7 +75,7 @@ def report(done: Report, lease: Lease, process: ProcessRuntime) -> bool:
     answers = insist(partial(process.ledger.report, run_id, [done]), unless=lambda: lease.is_lost)
     answer = answers[0] if answers else Reported.STALE
     if answer is Reported.TOO_LARGE and done.outcome is not Outcome.FAILED:
-        return report(_too_large(done, process.settings.max_item_bytes), lease, process)
+        return report(too_large(done, process.settings.max_item_bytes), lease, process)
     if answer is not Reported.OK:
         logger.info("report not taken", extra={"run_id": run_id, "index": done.slot.index, "answer": answer.value})
     return answer is Reported.OK
@@ -140,10 +139,3 @@ def _is_past_hard_limit(began: float, process: ProcessRuntime) -> bool:
     """Whether the signal came from the pool, because the hard limit is over: then the work itself is to blame."""
     limit = process.settings.hard_limit_seconds
     return limit is not None and time.monotonic() - began >= limit * HARD_LIMIT_SHARE
-
-
-def _too_large(done: Report, limit_bytes: int) -> Report:
-    error = PayloadTooLarge("result", len(done.to_json()), limit_bytes)
-    link = CauseLink(error.category, str(error), type(error).__name__)
-    record = ErrorRecord(link.category, link.message, link.type, chain=(link,))
-    return replace(done, outcome=Outcome.FAILED, partial=None, error=record)
