@@ -7,7 +7,7 @@ import pytest
 
 from tests.service.deployment import Deployment
 from tests.service.redis import RedisServer
-from tests.service.worker import wait_until
+from tests.service.worker import WorkerProcess, wait_until
 
 COUNT = 40
 
@@ -34,6 +34,12 @@ def deployment(redis_server: RedisServer, redis_url: str, tmp_path: Path, broker
         deployed.close()
 
 
+def has_noticed(worker: WorkerProcess) -> bool:
+    """Whether an acknowledgement could not be sent, or the connection was seen to be lost, whichever came first."""
+    log = worker.log.read_text()
+    return "Couldn't ack" in log or "Connection to broker lost" in log
+
+
 def test_the_workers_go_on_when_it_is_back(deployment: Deployment, broker: RedisServer) -> None:
     worker = deployment.worker()
     numbers = f"numbers={list(range(COUNT))}"
@@ -41,7 +47,7 @@ def test_the_workers_go_on_when_it_is_back(deployment: Deployment, broker: Redis
     command = deployment.begin("run", "tests.graph.witnessed:graph", *given)
     deployment.wait_until_recorded("r", 4, command)
     broker.kill()
-    wait_until(lambda: "Couldn't ack" in worker.log.read_text(), what="an acknowledgement failed", seconds=10)
+    wait_until(lambda: has_noticed(worker), what="the worker notices that the broker is away")
     broker.start()
     ended = deployment.ended(command)
     assert ended["state"]["squares"] == [number**2 for number in range(COUNT) if number % 10 != 3]
