@@ -59,7 +59,8 @@ class Folder:
     def lock(self) -> Iterator[int]:
         """Hold the folder; gives the descriptor of the lock, which a process that inherits it holds as well.
 
-        What a killed run left behind is waited for: its keeper is still ending workers and Redis.
+        What an ended run left behind is waited for: its keeper may still be ending workers and Redis, or was killed
+        and they are about to be.
 
         Raises:
             FolderInUse: a live process holds it.
@@ -68,7 +69,10 @@ class Folder:
         try:
             self._acquire(descriptor)
             self._write("holder.json", {"owner": str(this_owner("embedded"))})
-            yield descriptor
+            try:
+                yield descriptor
+            finally:
+                self._write("holder.json", {})
         finally:
             os.close(descriptor)
 
@@ -98,9 +102,10 @@ class Folder:
     def _acquire(self, descriptor: int) -> None:
         deadline = time.monotonic() + LAST_RUN_ENDS_WITHIN.total_seconds()
         while not _try_lock(descriptor):
-            owner = self._read("holder.json").get("owner", "")
-            if not is_dead(owner) or time.monotonic() > deadline:
-                raise FolderInUse(self.path, _pid_of(owner))
+            owner = self._read("holder.json").get("owner")
+            is_leftover = owner is None or is_dead(owner)
+            if not is_leftover or time.monotonic() > deadline:
+                raise FolderInUse(self.path, _pid_of(owner or ""))
             self._end_leftovers()
             time.sleep(0.05)
 

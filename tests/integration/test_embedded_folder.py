@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -59,6 +60,13 @@ def test_a_folder_is_held_by_one_at_a_time(folder):
         pass
     with folder.lock():
         pass
+
+
+def test_what_still_dies_of_an_ended_run_is_waited_for(folder):
+    with folder.lock() as descriptor:
+        dying = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"], pass_fds=(descriptor,))
+    with folder.lock():
+        assert dying.wait() == 0
 
 
 def test_a_socket_path_is_short(tmp_path, monkeypatch):
