@@ -1,12 +1,16 @@
 """A checked graph that can be run: what users hold."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Unpack
 
 from orchestrator.execution.background import BackgroundHandle
 from orchestrator.execution.entry import Invocation, begin
 from orchestrator.execution.handle import RunHandle
 from orchestrator.graph.graph import Graph, StateT
+from orchestrator.observers.delivery import DrainSummary, drain
+from orchestrator.observers.event import Phase
+from orchestrator.observers.subscription import Observer, Subscription
 
 
 class CompiledGraph(Graph[StateT]):
@@ -27,10 +31,35 @@ class CompiledGraph(Graph[StateT]):
         """Begin a run in a task of this loop and give the handle of it."""
         return await begin(self, state, how)
 
+    def attach_observer(self, observer: Observer, *, phases: Iterable[Phase | str] | None = None) -> None:
+        """Tell an observer of every invocation of this graph, also where the graph runs inside another one.
+
+        Args:
+            observer: `async (event) -> None`.
+            phases: what it is told of; by default the start and the end of every attempt.
+
+        Raises:
+            ValueError: no phase, or one that there is not.
+        """
+        self.subscriptions.append(Subscription.of(observer, phases))
+
+    async def drain(self, timeout: float | None = None) -> DrainSummary:
+        """Wait until the observers of all invocations of this graph were told everything, at most `timeout` seconds.
+
+        What is left then is dropped and counted; later invocations are not touched by it.
+        """
+        return await drain(list(self.deliveries), timeout_seconds=timeout)
+
     def run(self, state: StateT | None = None, **how: Unpack[Invocation]) -> StateT:
-        """`invoke`, for code without an event loop."""
-        return asyncio.run(self.invoke(state, **how))
+        """`invoke`, for code without an event loop; observers are told everything before it returns."""
+        return asyncio.run(self._invoke_and_drain(state, how))
 
     def submit(self, state: StateT | None = None, **how: Unpack[Invocation]) -> BackgroundHandle[StateT]:
         """`start`, for code without an event loop: the run goes on in a thread of its own."""
         return BackgroundHandle(lambda: self.start(state, **how))
+
+    async def _invoke_and_drain(self, state: StateT | None, how: Invocation) -> StateT:
+        try:
+            return await self.invoke(state, **how)
+        finally:
+            await self.drain()

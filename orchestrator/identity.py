@@ -71,3 +71,12 @@ class Slot:
     fan_out: str
     index: int
     generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A node that encloses a place of a run, and the instance or the branch of it that the place is inside of."""
+
+    node: str
+    index: int | None = None
+    branch: str | None = None

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from hashlib import blake2b
@@ -53,6 +53,24 @@ class ErrorRecord:
         return cls(**{**value, "chain": chain})
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A node that was completed inside an instance; `namespace` as in fan-out keys, `step` counted by the instance."""
+
+    namespace: tuple[str, ...]
+    node: str
+    step: int = 0
+    attempt_index: int = 0
+
+    def to_json(self) -> list[Any]:
+        return [list(self.namespace), self.node, self.step, self.attempt_index]
+
+    @classmethod
+    def from_json(cls, value: list[Any]) -> "Position":
+        namespace, *rest = value
+        return cls(tuple(namespace), *rest)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """How an instance ended, and who says so.
@@ -60,6 +78,8 @@ class Report:
     `partial` is what the instance contributes, as JSON text of the typed codec: the collected field and every
     extra output. `attempts` counts the tries under retry middleware in this delivery; `delivery` counts the
     deliveries. `token` is the claim's. `folds` are those of recorded fan-outs that ended inside the instance.
+    `positions` say how far an instance came that did not succeed. `events` are what observers are told of it, as
+    JSON texts; no store keeps them.
     """
 
     slot: Slot
@@ -75,6 +95,8 @@ class Report:
     error: ErrorRecord | None = None
     code_version: str | None = None
     folds: tuple[Fold, ...] = ()
+    positions: tuple[Position, ...] = ()
+    events: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def hash(self) -> str:
@@ -94,6 +116,10 @@ class Report:
         fields["started_at"] = self.started_at.isoformat()
         fields["error"] = None if self.error is None else self.error.to_json()
         fields["folds"] = [[fold.fan_out, fold.count, fold.hash] for fold in self.folds]
+        if self.positions:
+            fields["positions"] = [position.to_json() for position in self.positions]
+        if self.events:
+            fields["events"] = self.events
         return json.dumps(fields, separators=(",", ":")).encode()
 
     @classmethod
@@ -105,6 +131,8 @@ class Report:
         if fields["error"] is not None:
             fields["error"] = ErrorRecord.from_json(fields["error"])
         fields["folds"] = tuple(Fold(*fold) for fold in fields["folds"])
+        fields["positions"] = tuple(Position.from_json(one) for one in fields.get("positions", ()))
+        fields["events"] = tuple(fields.get("events", ()))
         return cls(**fields)
 
 

@@ -1,6 +1,6 @@
 """What a checkpoint store keeps, row by row. Rows are appended and never rewritten."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -138,6 +138,11 @@ class SlotRow:
     is_contribution: bool = True
     key: str | None = None
     recorded_at: datetime | None = None
+
+    @property
+    def as_kept(self) -> "SlotRow":
+        """The row as stores take it: what observers are told is not kept."""
+        return self if not self.report.events else replace(self, report=replace(self.report, events=()))
 
 
 @dataclass(frozen=True, slots=True)

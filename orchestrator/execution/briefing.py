@@ -5,14 +5,15 @@ from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any
 
-from orchestrator.identity import FanOutKey
+from orchestrator.identity import FanOutKey, Level
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Briefing:
     """Which graph to run, for which invocation, and the inputs that every instance gets.
 
-    `inputs` is the shared part of an instance's first state, as JSON text of the typed codec.
+    `inputs` is the shared part of an instance's first state, as JSON text of the typed codec. `levels` are the nodes
+    that enclose the fan-out, as observers know them. `events_wanted` where there are any observers.
     """
 
     run_id: str
@@ -25,6 +26,8 @@ class Briefing:
     instance_count: int
     max_result_bytes: int
     time_limit_seconds: float | None = None
+    levels: tuple[Level, ...] = ()
+    events_wanted: bool = False
 
     def to_json(self) -> bytes:
         fields: dict[str, Any] = asdict(self)
@@ -35,6 +38,7 @@ class Briefing:
     def from_json(cls, text: bytes) -> "Briefing":
         fields = json.loads(text)
         fields["fan_out"] = FanOutKey.from_json(fields["fan_out"])
+        fields["levels"] = tuple(Level(**level) for level in fields["levels"])
         return cls(**fields)
 
     @staticmethod

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Generic
 
 from typing_extensions import TypeVar
@@ -22,6 +23,10 @@ from orchestrator.execution.stepping import stepping_lane
 from orchestrator.execution.walk import walk
 from orchestrator.fan_out.recorder import Recorder
 from orchestrator.middleware.cause_chain import error_record
+from orchestrator.observers.delivery import Delivery
+from orchestrator.observers.draining import know
+from orchestrator.observers.listeners import Listeners
+from orchestrator.observers.subscription import Subscription
 from orchestrator.report import ErrorRecord
 from orchestrator.state import State
 
@@ -47,6 +52,7 @@ class Drive(Generic[StateT]):
         run: Run,
         graph: "Graph[StateT]",
         own: Ownership,
+        subscriptions: Sequence[Subscription] = (),
     ) -> None:
         self._store = store
         self._lane = lane
@@ -54,6 +60,7 @@ class Drive(Generic[StateT]):
         self._run = run
         self._graph = graph
         self._own = own
+        self._subscriptions = tuple(subscriptions)
         self._patience = Patience()
         self._recorders: dict[str, Recorder] = {}
         self._fan_outs: RecordedFanOuts | None = None
@@ -128,12 +135,15 @@ class Drive(Generic[StateT]):
             recorders=self._recorders,
             forget=self._forget,
         )
-        stepping = stepping_lane(self._graph, self._fan_outs, self._options)
+        emitter = self._delivery(step=journal.next_step)
+        stepping = stepping_lane(self._graph, self._fan_outs, self._options, emitter=emitter)
         for run_on, lane in (("workers", self._lane), ("orchestrator", stepping)):
             self._recorders[run_on] = Recorder(lane, self._store, self._own, self._options)
         try:
             with entered(self._context()):
-                last: StateT = await walk(self._graph, self._graph.codec.load(steps[0].state), self._frame(journal))
+                last: StateT = await walk(
+                    self._graph, self._graph.codec.load(steps[0].state), self._frame(journal, emitter)
+                )
                 return last
         finally:
             await stepping.executor.close()
@@ -145,16 +155,24 @@ class Drive(Generic[StateT]):
             correlation_id=self._run.correlation_id,
         )
 
-    def _frame(self, journal: RunJournal) -> Frame:
+    def _delivery(self, *, step: int) -> Delivery:
+        """The queue of this invocation's events, which outlives it until all is told."""
+        listeners = Listeners(self._graph, self._subscriptions)
+        delivery = Delivery(listeners.of, is_wanted=listeners.is_any, step=step)
+        know(self._own.invocation_id, delivery)
+        self._graph.deliveries.add(delivery)
+        return delivery
+
+    def _frame(self, journal: RunJournal, emitter: Delivery) -> Frame:
         assert self._fan_outs is not None
         return Frame(
             run_id=self._run.run_id,
             invocation_id=self._own.invocation_id,
             correlation_id=self._run.correlation_id,
-            graph_name=self._graph.name,
-            fingerprint=self._graph.fingerprint,
+            root=self._graph,
             journal=journal,
             fan_outs=self._fan_outs,
+            emitter=emitter,
         )
 
     async def _give_up(self, error: BaseException) -> None:

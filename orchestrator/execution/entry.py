@@ -1,6 +1,7 @@
 """How a compiled graph is run from Python, where nobody has put an orchestrator together."""
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 from typing_extensions import TypeVar
@@ -11,6 +12,7 @@ from orchestrator.execution.handle import RunHandle
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.execution.stepping import local_lane
+from orchestrator.observers.subscription import Observer, Subscription
 from orchestrator.state import State
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ class Invocation(TypedDict, total=False):
     """How a graph is invoked.
 
     `lane` is where instances run: this process unless given. `checkpointer` overrides the graph's own; without either,
-    the run is kept in memory. `invocation_id` becomes the run's id. `resume_invocation` is the id of a run, or of any
+    the run is kept in memory. `invocation_id` becomes the run's id. `observers` are told of this invocation only, each
+    after those of the graph. `resume_invocation` is the id of a run, or of any
     invocation of it, to go on with; the first state is then the record's.
     """
 
@@ -34,6 +37,7 @@ class Invocation(TypedDict, total=False):
     invocation_id: str
     resume_invocation: str
     accept_code: bool
+    observers: Sequence[Observer]
 
 
 async def begin(graph: "Graph[StateT]", state: StateT | None, how: Invocation) -> RunHandle[StateT]:
@@ -49,4 +53,7 @@ async def begin(graph: "Graph[StateT]", state: StateT | None, how: Invocation) -
             graph, first, run_id=how.get("invocation_id"), correlation_id=how.get("correlation_id")
         )
         run_id = run.run_id
-    return await orchestrator.start(run_id, graph, accept_code=how.get("accept_code", False))
+    subscriptions = [Subscription.of(observer) for observer in how.get("observers", ())]
+    return await orchestrator.start(
+        run_id, graph, accept_code=how.get("accept_code", False), subscriptions=subscriptions
+    )

@@ -1,16 +1,18 @@
 """Where in a run something is executed, and what it may ask for there."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.fan_out.fold import Fold
-from orchestrator.identity import FanOutKey, Lineage
+from orchestrator.identity import FanOutKey, Level, Lineage
+from orchestrator.observers.emitter import Emitter, Unheard
 from orchestrator.report import Report
 
 if TYPE_CHECKING:
     from orchestrator.fan_out.plan import Plan
     from orchestrator.graph.graph import Graph
+    from orchestrator.observers.site import Site
     from orchestrator.state import State
 
 
@@ -34,7 +36,7 @@ class Journal(Protocol):
     def folded(self, key: FanOutKey, fold: Fold) -> None:
         """Take note of a fold, to be kept with the step of its node."""
 
-    async def save(self, graph: "Graph[Any]", frame: "Frame", node: str, state: "State") -> None:
+    async def save(self, graph: "Graph[Any]", site: "Site", node: str, state: "State") -> None:
         """Keep a completed node and the state after it; durable once this returns."""
 
 
@@ -51,22 +53,39 @@ class FanOuts(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """One level of a run: `namespace` names the enclosing nodes, `parents` are their states, outermost first.
+    """One level of a run: `namespace` names the enclosing nodes and branches, `parents` are the nodes' states.
 
-    `graph_name` and `fingerprint` are the registered graph's, wherever in it the frame is.
+    `levels` are the enclosing nodes as observers know them. All go from the outermost inwards. `root` is the
+    registered graph, wherever in it the frame is.
     """
 
     run_id: str
     invocation_id: str
     correlation_id: str
-    graph_name: str
-    fingerprint: str
+    root: "Graph[Any]"
     journal: Journal
     fan_outs: FanOuts
+    emitter: Emitter = field(default_factory=Unheard)
     namespace: tuple[str, ...] = ()
+    levels: tuple[Level, ...] = ()
     lineage: Lineage = ()
     parents: tuple["State", ...] = ()
 
-    def inside(self, node: str, state: "State") -> "Frame":
-        """The frame of the graph that runs inside `node`."""
-        return replace(self, namespace=(*self.namespace, node), parents=(*self.parents, state))
+    def inside(self, node: str, state: "State", *, branch: str | None = None) -> "Frame":
+        """The frame of the graph that runs inside `node`, or inside one branch of it."""
+        inner = (node,) if branch is None else (node, branch)
+        return replace(
+            self,
+            namespace=(*self.namespace, *inner),
+            levels=(*self.levels, Level(node, branch=branch)),
+            parents=(*self.parents, state),
+        )
+
+    def at_instance(self, node: str, index: int, state: "State") -> "Frame":
+        """The frame of an instance of the fan-out `node`, as observers know it."""
+        return replace(
+            self,
+            namespace=(*self.namespace, node),
+            levels=(*self.levels, Level(node, index=index)),
+            parents=(*self.parents, state),
+        )

@@ -1,5 +1,6 @@
 """What the owner of a run remembers of its steps, and takes up again after a crash."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ from orchestrator.execution.frame import Frame, Point
 from orchestrator.execution.patience import Patience
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import FanOutKey
+from orchestrator.observers.event import SaveKind
+from orchestrator.observers.site import Site
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -39,7 +42,15 @@ class RunJournal:
         self._points = points(steps)
         self._visits = next_visits(steps, fan_outs)
         self._folds: dict[Place, Fold] = {}
+        self._step = steps[-1].step if len(steps) > 1 else -1
+        # Branches complete nodes at the same time, and each step has a position of its own.
+        self._turn = asyncio.Lock()
         self.position = steps[-1].position + 1
+
+    @property
+    def next_step(self) -> int:
+        """The number of the first node that this invocation executes."""
+        return self._step + 1
 
     def resume_point(self, graph: "Graph[Any]", frame: Frame) -> Point | None:
         step = self._points.pop(frame.namespace, None)
@@ -54,20 +65,26 @@ class RunJournal:
     def folded(self, key: FanOutKey, fold: Fold) -> None:
         self._folds[key.namespace, key.node] = fold
 
-    async def save(self, graph: "Graph[Any]", frame: Frame, node: str, state: "State") -> None:
+    async def save(self, graph: "Graph[Any]", site: Site, node: str, state: "State") -> None:
+        frame = site.frame
         fold = self._folds.pop((frame.namespace, node), None)
-        step = Step(
-            position=self.position,
-            namespace=frame.namespace,
-            node=node,
-            state=graph.codec.dump(state),
-            step=self.position - 1,
-            invocation_id=self._ownership.invocation_id,
-            schema_version=graph.state_class.schema_version,
-            folds=() if fold is None else (fold,),
-        )
-        await self._patience.until_done(lambda: self._checkpointer.save_step(self._ownership, step))
-        self.position += 1
+        async with self._turn:
+            # A subgraph's node is no step of its own: its last inner one is.
+            self._step = self._step if site.is_silent else site.step
+            step = Step(
+                position=self.position,
+                namespace=frame.namespace,
+                node=node,
+                state=graph.codec.dump(state),
+                step=max(self._step, 0),
+                attempt_index=site.attempt_index,
+                invocation_id=self._ownership.invocation_id,
+                schema_version=graph.state_class.schema_version,
+                folds=() if fold is None else (fold,),
+            )
+            await self._patience.until_done(lambda: self._checkpointer.save_step(self._ownership, step))
+            self.position += 1
+        site.saved(SaveKind.NODE)
 
 
 def points(steps: Sequence[Step]) -> dict[tuple[str, ...], Step]:

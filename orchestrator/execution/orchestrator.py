@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from typing_extensions import TypeVar
@@ -13,6 +13,7 @@ from orchestrator.errors import FingerprintMismatch, RunCancelled
 from orchestrator.execution.drive import Drive
 from orchestrator.execution.handle import RunHandle
 from orchestrator.execution.lane import Lane, Options, forget
+from orchestrator.observers.subscription import Subscription
 from orchestrator.state import State
 
 if TYPE_CHECKING:
@@ -65,7 +66,14 @@ class Orchestrator:
         )
         return await self._store.create(new)
 
-    async def start(self, run_id: str, graph: "Graph[StateT]", *, accept_code: bool = False) -> RunHandle[StateT]:
+    async def start(
+        self,
+        run_id: str,
+        graph: "Graph[StateT]",
+        *,
+        accept_code: bool = False,
+        subscriptions: Sequence[Subscription] = (),
+    ) -> RunHandle[StateT]:
         """Become the owner of a run and drive it in a task of this loop, from where it was.
 
         A run that has succeeded is not driven again: its handle gives the result.
@@ -93,7 +101,9 @@ class Orchestrator:
             instead_of=run.owner if run.owner is not None and self._is_dead(run.owner) else None,
             fingerprint=graph.fingerprint,
         )
-        drive = Drive(self._store, self._lane, self._options, run=run, graph=graph, own=own)
+        drive = Drive(
+            self._store, self._lane, self._options, run=run, graph=graph, own=own, subscriptions=subscriptions
+        )
         return RunHandle(run.run_id, own.invocation_id, asyncio.create_task(drive.drive()), drive)
 
     async def _final_state(self, run: Run, graph: "Graph[StateT]") -> StateT:

@@ -16,6 +16,7 @@ from orchestrator.fan_out.inline import brief
 from orchestrator.fan_out.plan import Plan, check_drift
 from orchestrator.fan_out.progress import OpenFanOut
 from orchestrator.fan_out.recorder import Recorder
+from orchestrator.observers.reported import ReportedEvents
 from orchestrator.report import Report
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class RecordedFanOuts:
         kept = await self._patience.until_done(lambda: self._store.open_fan_out(self._ownership, row))
         check_drift(plan, kept)
         fan_out = await self._patience.until_done(lambda: self._taken_up(plan, frame))
+        fan_out.tell = ReportedEvents(frame, plan.node.name, plan.state).tell
         self._seen[fan_out.id] = fan_out
         await self._recorders[plan.node.run_on].complete(fan_out)
         await self._forget(fan_out.id)

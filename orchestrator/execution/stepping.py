@@ -7,6 +7,7 @@ from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.fan_out.instance import Runtime
 from orchestrator.ledger.memory import MemoryLedger
+from orchestrator.observers.emitter import Emitter
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -15,14 +16,18 @@ SLOTS = 1000
 """Instances stepped here only wait for those nested in them, so that many may be open at once."""
 
 
-def stepping_lane(graph: "Graph[Any]", fan_outs: FanOuts, options: Options) -> Lane:
-    """A lane of this process whose instances dispatch their nested fan-outs through `fan_outs`."""
+def stepping_lane(graph: "Graph[Any]", fan_outs: FanOuts, options: Options, *, emitter: Emitter) -> Lane:
+    """A lane of this process whose instances dispatch their nested fan-outs through `fan_outs`.
+
+    What happens in them is told at once, since nothing of it comes from elsewhere.
+    """
     ledger = MemoryLedger(max_bytes=options.max_item_bytes)
     runtime = Runtime(
         worker=options.owner,
         find=lambda _name, _fingerprint: graph,
         code_version=options.code_version,
         fan_outs=fan_outs,
+        emitter=emitter,
     )
     return Lane(ledger=ledger, executor=LocalExecutor(ledger, runtime, slots=SLOTS))
 

@@ -9,10 +9,11 @@ from orchestrator.execution.cancelling import is_being_cancelled
 from orchestrator.execution.fan_out import run_fan_out
 from orchestrator.execution.frame import Frame
 from orchestrator.execution.function import run_function
-from orchestrator.graph.edge import END
+from orchestrator.graph.edge import END, Target
 from orchestrator.graph.node import FanOutNode, FunctionNode, Node, SubgraphNode
 from orchestrator.merge import apply
 from orchestrator.middleware.chain import compose
+from orchestrator.observers.site import Site, at, node_site
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -28,18 +29,35 @@ async def walk(graph: "Graph[Any]", state: Any, frame: Frame) -> Any:
     name = graph.entry if point is None else graph.next_node(point.node, point.state)
     state = state if point is None else point.state
     while name is not END:
-        state = await step(graph, graph.nodes[name], state, frame)
-        name = graph.next_node(name, state)
+        state, name = await step(graph, graph.nodes[name], state, frame)
     return state
 
 
-async def step(graph: "Graph[Any]", node: Node, state: Any, frame: Frame) -> Any:
-    """Run one node behind its middleware, merge what it returned, and keep the state after it."""
-    chain = compose((*graph.middleware, *node.middleware), partial(execute, node, frame=frame))
-    update = await _as_node_exception(node, state, chain(state))
-    after = apply(state, update, node=node.name)
-    await frame.journal.save(graph, frame, node.name, after)
-    return after
+async def step(graph: "Graph[Any]", node: Node, state: Any, frame: Frame) -> tuple[Any, Target]:
+    """Run one node behind its middleware, merge what it returned, and keep the state after it.
+
+    Returns:
+        The state after it, and where its edge leads.
+    """
+    site = node_site(frame, node.name, is_silent=isinstance(node, SubgraphNode))
+    chain = compose((*graph.middleware, *node.middleware), partial(attempt, node, site=site))
+    with at(site), site.until_over():
+        update = await _as_node_exception(node, state, chain(state))
+        after = apply(state, update, node=node.name)
+        await frame.journal.save(graph, site, node.name, after)
+        target = graph.next_node(node.name, after)
+    site.completed(after)
+    return after, target
+
+
+async def attempt(node: Node, state: Any, *, site: Site) -> Any:
+    """Try a node once: what is innermost in its middleware."""
+    site.started(state)
+    try:
+        return await execute(node, state, frame=site.frame)
+    except BaseException as error:
+        site.failed(_told(node, state, error))
+        raise
 
 
 async def execute(node: Node, state: Any, *, frame: Frame) -> Any:
@@ -61,20 +79,27 @@ async def run_subgraph(node: SubgraphNode, state: Any, frame: Frame) -> Any:
 
 
 async def _as_node_exception(node: Node, state: Any, running: Any) -> Any:
-    """Wrap what a node raised; what says already which step failed, or stops the whole run, passes."""
     try:
         return await running
-    except (GraphError, OperatorError, Fenced, RunCancelled):
-        raise
-    except CallerError as error:
-        if not isinstance(node, FunctionNode):
-            raise
-        raise NodeException(node.name, error, recoverable_state=state) from error
-    except GeneratorExit:
-        raise
-    except asyncio.CancelledError as error:
-        if is_being_cancelled():
-            raise
-        raise NodeException(node.name, "it was cancelled by its own doing", recoverable_state=state) from error
     except BaseException as error:
-        raise NodeException(node.name, error, recoverable_state=state) from error
+        told = _told(node, state, error)
+        if told is error:
+            raise
+        raise told from error
+
+
+def _told(node: Node, state: Any, error: BaseException) -> BaseException:
+    """What a node raised, wrapped; what says already which step failed, or stops the whole run, is told as it is."""
+    match error:
+        case GraphError() | OperatorError() | Fenced() | RunCancelled() | GeneratorExit():
+            return error
+        case CallerError() if not isinstance(node, FunctionNode):
+            return error
+        case asyncio.CancelledError() if is_being_cancelled():
+            return error
+        case asyncio.CancelledError():
+            told = NodeException(node.name, "it was cancelled by its own doing", recoverable_state=state)
+        case _:
+            told = NodeException(node.name, error, recoverable_state=state)
+    told.__cause__ = error
+    return told

@@ -59,13 +59,15 @@ def brief(plan: "Plan", frame: Frame, *, max_result_bytes: int) -> Briefing:
         run_id=frame.run_id,
         invocation_id=frame.invocation_id,
         correlation_id=frame.correlation_id,
-        graph=frame.graph_name,
-        fingerprint=frame.fingerprint,
+        graph=frame.root.name,
+        fingerprint=frame.root.fingerprint,
         fan_out=plan.key,
         inputs=plan.inputs,
         instance_count=plan.count,
         max_result_bytes=max_result_bytes,
         time_limit_seconds=None if limit is None else limit.total_seconds(),
+        levels=frame.levels,
+        events_wanted=frame.emitter.is_wanted,
     )
 
 

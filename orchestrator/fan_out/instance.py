@@ -18,10 +18,14 @@ from orchestrator.fan_out.fold import Fold
 from orchestrator.fan_out.inline import InlineFanOuts
 from orchestrator.fan_out.journal import InstanceJournal
 from orchestrator.graph.projection import first_state
+from orchestrator.identity import Level
 from orchestrator.ledger.claim import Claimed
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.middleware.chain import compose
-from orchestrator.report import ErrorRecord, Outcome, Report
+from orchestrator.observers.emitter import Collected, Emitter, Unheard
+from orchestrator.observers.site import at, boundary_site
+from orchestrator.observers.wire import encode
+from orchestrator.report import ErrorRecord, Outcome, Position, Report
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -35,12 +39,14 @@ class Runtime:
 
     `worker` is its name, as reports carry it. `find` gives the graph of a name and a fingerprint, or raises
     GraphNotFound. `fan_outs` runs the fan-outs that are nested in an instance; by default they run inline, here.
+    `emitter` takes the events at once; without one they are collected and travel with the report.
     """
 
     worker: str
     find: Callable[[str, str], "Graph[Any]"]
     code_version: str | None = None
     fan_outs: FanOuts | None = None
+    emitter: Emitter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,15 @@ class Times:
     attempts: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trail:
+    """What an instance leaves behind beside its contribution; see `Report`."""
+
+    folds: tuple[Fold, ...] = ()
+    positions: tuple[Position, ...] = ()
+    events: tuple[str, ...] = ()
+
+
 @dataclass(slots=True)
 class Attempts:
     """How often the instance was tried in this delivery."""
@@ -71,18 +86,20 @@ class Attempts:
 async def run_instance(work: Claimed, briefing: Briefing, runtime: Runtime, cancellation: Cancellation) -> Report:
     """Run one claimed instance; whatever happens becomes its report."""
     started_at, clock = datetime.now(UTC), time.perf_counter()
-    journal, attempts = InstanceJournal(), Attempts()
+    journal, attempts, collected = InstanceJournal(), Attempts(), Collected(is_wanted=briefing.events_wanted)
+    telling = replace(runtime, emitter=runtime.emitter or collected)
     with entered(_context(work, briefing, cancellation)):
-        frame = _frame(work, briefing, runtime, journal=journal, cancellation=cancellation)
-        ended = await attempt(_call(work, briefing, frame, runtime=runtime, attempts=attempts), briefing, cancellation)
+        frame = _frame(work, briefing, telling, journal=journal, cancellation=cancellation)
+        ended = await attempt(_call(work, briefing, frame, attempts), briefing, cancellation)
     times = Times(started_at, time.perf_counter() - clock, max(attempts.count, 1))
-    return report_of(work, briefing, runtime, ended=ended, times=times, folds=journal.folds)
+    return report_of(work, briefing, runtime, ended=ended, times=times, trail=_trail(ended, journal, collected))
 
 
 def report_of(
-    work: Claimed, briefing: Briefing, runtime: Runtime, *, ended: Ended, times: Times, folds: tuple[Fold, ...] = ()
+    work: Claimed, briefing: Briefing, runtime: Runtime, *, ended: Ended, times: Times, trail: Trail | None = None
 ) -> Report:
     """The report of an instance that has ended."""
+    trail = trail or Trail()
     return Report(
         slot=work.slot,
         outcome=ended.outcome,
@@ -96,7 +113,9 @@ def report_of(
         partial=ended.partial,
         error=ended.error,
         code_version=runtime.code_version,
-        folds=folds,
+        folds=trail.folds,
+        positions=trail.positions,
+        events=trail.events,
     )
 
 
@@ -142,18 +161,28 @@ def _cancelled(error: asyncio.CancelledError, cancellation: Cancellation) -> End
     return Ended(Outcome.CANCELLED)
 
 
-async def _call(work: Claimed, briefing: Briefing, frame: Frame, *, runtime: Runtime, attempts: Attempts) -> str:
+async def _call(work: Claimed, briefing: Briefing, frame: Frame, attempts: Attempts) -> str:
     """Run the subgraph behind the instance's middleware; its contribution as JSON text."""
-    graph = runtime.find(briefing.graph, briefing.fingerprint)
-    node = graph.fan_out_at(frame.namespace)
+    node = frame.root.fan_out_at(frame.namespace)
 
     async def run_subgraph(state: "State") -> dict[str, Any]:
         attempts.count += 1
+        site.started(state)
         end = await walk(node.subgraph, state, frame)
         return {name: getattr(end, name) for name in node.contributed_fields}
 
     chain = compose(node.instance_middleware, run_subgraph)
-    return _contribution(node, await chain(_first_state(node, work, briefing)), briefing)
+    with at(boundary_site(frame)) as site:
+        return _contribution(node, await chain(_first_state(node, work, briefing)), briefing)
+
+
+def _trail(ended: Ended, journal: InstanceJournal, collected: Collected) -> Trail:
+    is_whole = ended.outcome is Outcome.SUCCEEDED
+    return Trail(
+        folds=journal.folds,
+        positions=() if is_whole else journal.positions,
+        events=tuple(encode(event, path) for event, path in collected.events),
+    )
 
 
 def _frame(
@@ -165,11 +194,12 @@ def _frame(
         run_id=briefing.run_id,
         invocation_id=briefing.invocation_id,
         correlation_id=briefing.correlation_id,
-        graph_name=briefing.graph,
-        fingerprint=briefing.fingerprint,
+        root=runtime.find(briefing.graph, briefing.fingerprint),
         journal=journal,
         fan_outs=runtime.fan_outs or InlineFanOuts(run_nested, work, briefing.max_result_bytes),
+        emitter=runtime.emitter or Unheard(),
         namespace=(*key.namespace, key.node),
+        levels=(*briefing.levels, Level(key.node, index=work.slot.index)),
         lineage=key.enclosing(work.slot.index),
     )
 

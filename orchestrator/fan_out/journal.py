@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.execution.frame import Frame, Point
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import FanOutKey
+from orchestrator.report import Position
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
+    from orchestrator.observers.site import Site
     from orchestrator.state import State
 
 
@@ -21,6 +23,7 @@ class InstanceJournal:
 
     def __init__(self) -> None:
         self.folds: tuple[Fold, ...] = ()
+        self.positions: tuple[Position, ...] = ()
         self._entries: Counter[FanOutKey] = Counter()
 
     def resume_point(self, _graph: "Graph[Any]", _frame: Frame) -> Point | None:
@@ -35,5 +38,5 @@ class InstanceJournal:
     def folded(self, _key: FanOutKey, fold: Fold) -> None:
         self.folds = (*self.folds, fold)
 
-    async def save(self, _graph: "Graph[Any]", _frame: Frame, _node: str, _state: "State") -> None:
-        return None
+    async def save(self, _graph: "Graph[Any]", site: "Site", node: str, _state: "State") -> None:
+        self.positions = (*self.positions, Position(site.frame.namespace, node, max(site.step, 0), site.attempt_index))

@@ -23,10 +23,11 @@ class Plan:
     """The instances of one entry of a fan-out node.
 
     `items` are the typed items; in count mode they are the indexes. `inputs` is what every instance gets, as JSON
-    text of the subgraph's codec.
+    text of the subgraph's codec. `state` is the one that the node was entered with.
     """
 
     node: "FanOutNode"
+    state: "State"
     key: FanOutKey
     items: Sequence[Any]
     item_keys: tuple[str, ...] | None
@@ -95,6 +96,7 @@ def make_plan(node: "FanOutNode", state: "State", key: FanOutKey) -> Plan:
     items = _items(node, state)
     return Plan(
         node=node,
+        state=state,
         key=key,
         items=items,
         item_keys=_item_keys(node, items),

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.bitmap import Bitmap
@@ -15,6 +15,10 @@ from orchestrator.ledger.view import Opening, QueuedItem
 from orchestrator.report import Report
 
 
+def _nobody(_report: Report) -> None:
+    return None
+
+
 @dataclass(slots=True)
 class OpenFanOut:
     """The state of a fan-out between plan and fan-in.
@@ -22,7 +26,8 @@ class OpenFanOut:
     `outstanding` holds the slots that were queued and are not recorded; `again` those that must be queued once more
     before anything new is; `suspects` those that are to run with nothing else outstanding; `unclosed` those that are
     committed and not closed in the ledger yet. `ended` is resolved when all is recorded, or with the reason why it
-    never will be. `failure` is the first failure under `fail_fast`.
+    never will be. `failure` is the first failure under `fail_fast`. `tell` is called with every report once, when it is
+    recorded.
     """
 
     plan: Plan
@@ -40,6 +45,7 @@ class OpenFanOut:
     accompanied_losses: Counter[int] = field(default_factory=Counter)
     declines: Counter[int] = field(default_factory=Counter)
     deferred: dict[int, tuple[float, Slot]] = field(default_factory=dict)
+    tell: Callable[[Report], None] = _nobody
     _next: Iterator[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -97,6 +103,8 @@ class OpenFanOut:
     def note(self, row: SlotRow) -> None:
         """Take note of a recorded row; the same one may be noted again."""
         slot = row.report.slot
+        if not self.has(slot):
+            self.tell(row.report)
         self.unclosed[slot.index] = slot
         self.outstanding.pop(slot.index, None)
         if row.is_contribution:

@@ -176,7 +176,7 @@ class Recorder:
         reports = sorted(mine, key=lambda report: report.slot.index)
         rows = await self._rows(fan_out, [report for report in reports if not fan_out.has(report.slot)])
         if rows:
-            await self._checkpointer.record(self._ownership, rows)
+            await self._checkpointer.record(self._ownership, [row.as_kept for row in rows])
         # Before anything can fail again: what is committed must not be taken for missing.
         for row in rows:
             fan_out.note(row)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic
+from weakref import WeakSet
 
 from typing_extensions import TypeVar
 
@@ -17,6 +18,8 @@ from orchestrator.graph.node import FanOutNode, FunctionNode, Node
 from orchestrator.graph.origin import module_name
 from orchestrator.graph.warning import CompileWarning
 from orchestrator.middleware.chain import Middleware
+from orchestrator.observers.delivery import Delivery
+from orchestrator.observers.subscription import Subscription
 from orchestrator.state import State
 
 StateT = TypeVar("StateT", bound=State, covariant=True, default=State)
@@ -27,7 +30,8 @@ class Graph(Generic[StateT]):
     """A checked graph. Its nodes and edges do not change any more.
 
     `edges` holds one edge a node, by the node's name; a node without one leads to END. `module` is where it was
-    compiled, and `label` the name it was given, if any.
+    compiled, and `label` the name it was given, if any. `subscriptions` are the observers attached to it, `deliveries`
+    the queues of its invocations of this process.
     """
 
     state_class: type[StateT]
@@ -39,6 +43,8 @@ class Graph(Generic[StateT]):
     middleware: tuple[Middleware, ...] = ()
     checkpointer: CheckpointStore | None = None
     warnings: tuple[CompileWarning, ...] = ()
+    subscriptions: list[Subscription] = field(default_factory=list, init=False)
+    deliveries: WeakSet[Delivery] = field(default_factory=WeakSet, init=False)
     _found: str | None = field(default=None, init=False)
 
     def __repr__(self) -> str:

@@ -1,0 +1,52 @@
+"""The graphs around a place of a graph."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.graph.node import FanOutNode, Node, SubgraphNode
+
+if TYPE_CHECKING:
+    from orchestrator.graph.graph import Graph
+
+
+def graphs_along(root: "Graph[Any]", path: Sequence[str]) -> list["Graph[Any]"]:
+    """The root and the graphs that run inside the nodes of a namespace, outermost first: one more than its nodes.
+
+    Raises:
+        LookupError: the graph has no such place.
+    """
+    graphs, names = [root], iter(path)
+    for name in names:
+        node = graphs[-1].nodes[name]
+        match node:
+            case SubgraphNode():
+                graphs.append(node.graph)
+            case FanOutNode():
+                graphs.append(node.subgraph)
+            case _:
+                raise LookupError(f"nothing runs inside node {name!r}")
+    return graphs
+
+
+def inner_graphs(root: "Graph[Any]") -> Iterator["Graph[Any]"]:
+    """The graph and every graph inside it, each once."""
+    seen: set[int] = set()
+    waiting = [root]
+    while waiting:
+        graph = waiting.pop()
+        if id(graph) in seen:
+            continue
+        seen.add(id(graph))
+        yield graph
+        for node in graph.nodes.values():
+            waiting.extend(_inside(node))
+
+
+def _inside(node: Node) -> list["Graph[Any]"]:
+    match node:
+        case SubgraphNode():
+            return [node.graph]
+        case FanOutNode():
+            return [node.subgraph]
+        case _:
+            return []

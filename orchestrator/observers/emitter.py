@@ -1,0 +1,55 @@
+"""Where events go from the code that runs a node."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from orchestrator.observers.event import Event
+
+Path = tuple[str, ...]
+"""The namespace of the graph that an event comes from, as fan-out keys have it: with the names of branches."""
+
+
+class Emitter(Protocol):
+    """Takes the events of one source in the order in which they happen."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody is told."""
+
+    def next_step(self) -> int:
+        """The number of the next executed node."""
+
+    def emit(self, event: Event, path: Path) -> None:
+        """Pass an event on; never blocks."""
+
+
+@dataclass(slots=True)
+class Unheard:
+    """The emitter where nobody listens; it counts steps all the same."""
+
+    step: int = 0
+    is_wanted: bool = field(default=False, init=False)
+
+    def next_step(self) -> int:
+        self.step += 1
+        return self.step - 1
+
+    def emit(self, _event: Event, _path: Path) -> None:
+        return None
+
+
+@dataclass(slots=True)
+class Collected:
+    """Keeps the events of an instance until they travel with its report; its steps count from 0."""
+
+    is_wanted: bool = True
+    events: list[tuple[Event, Path]] = field(default_factory=list)
+    step: int = 0
+
+    def next_step(self) -> int:
+        self.step += 1
+        return self.step - 1
+
+    def emit(self, event: Event, path: Path) -> None:
+        if self.is_wanted:
+            self.events.append((event, path))

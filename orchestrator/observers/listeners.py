@@ -1,0 +1,33 @@
+"""Who is told of the events of an invocation."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.graph.enclosing import graphs_along, inner_graphs
+from orchestrator.observers.emitter import Path
+from orchestrator.observers.subscription import Subscription
+
+if TYPE_CHECKING:
+    from orchestrator.graph.graph import Graph
+
+
+class Listeners:
+    """The observers of a graph, of the graphs inside it, and of one invocation."""
+
+    def __init__(self, root: "Graph[Any]", invocation: Sequence[Subscription]) -> None:
+        self._root = root
+        self._invocation = tuple(invocation)
+
+    @property
+    def is_any(self) -> bool:
+        """Whether anybody is told of anything."""
+        return bool(self._invocation) or any(graph.subscriptions for graph in inner_graphs(self._root))
+
+    def of(self, path: Path) -> Iterator[Subscription]:
+        """Who is told of an event of the graph there: those of outer graphs, then of inner ones, then the call's."""
+        told = None
+        for graph in graphs_along(self._root, path):
+            if graph is not told:
+                yield from graph.subscriptions
+            told = graph
+        yield from self._invocation

@@ -1,0 +1,150 @@
+"""Where user code runs, so that what happens there can be told: a node attempt, a whole instance, a whole branch."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.context import current_attempt_index
+from orchestrator.middleware.cause_chain import classify_cause_chain, derived_link
+from orchestrator.observers.event import (
+    CaughtException,
+    CheckpointSavedEvent,
+    FailureIsolatedEvent,
+    NodeEvent,
+    Phase,
+    SaveKind,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.execution.frame import Frame
+
+
+@dataclass(slots=True, kw_only=True)
+class Site:
+    """One execution of a node behind its middleware, or of a whole instance or branch behind theirs.
+
+    The attempts of a node are a pair of events each. One that raised is completed when the next one starts, when its
+    failure was isolated, or when the middleware gave up: a middleware that recovers makes it a success.
+    `is_silent` where only what is inside has events.
+    """
+
+    frame: "Frame"
+    namespace: tuple[str, ...]
+    is_silent: bool = False
+    attempt_index: int = 0
+    step: int = field(init=False)
+    _pre_state: Any = None
+    _is_open: bool = False
+    _error: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        self.step = -1
+
+    def started(self, state: Any) -> None:
+        """An attempt begins."""
+        self._close(error=self._error)
+        if self.step < 0 and not self.is_silent:
+            self.step = self.frame.emitter.next_step()
+        self.attempt_index = current_attempt_index()
+        self._pre_state, self._is_open, self._error = state, True, None
+        self._emit(Phase.STARTED)
+
+    def failed(self, error: BaseException) -> None:
+        """The attempt raised; what that comes to, its middleware decides."""
+        self._error = error
+
+    def completed(self, state: Any) -> None:
+        """It is over, and this is the state after it."""
+        self._close(post_state=state)
+
+    @contextmanager
+    def until_over(self) -> Iterator[None]:
+        """What is raised in here is what the last attempt came to."""
+        try:
+            yield
+        except BaseException as error:
+            self._close(error=error)
+            raise
+
+    def isolated(self, event_name: str, *, pre_state: Any, post_state: Mapping[str, Any], error: BaseException) -> None:
+        """A failure of it was caught; its attempt stays a failure."""
+        self._close(error=self._error)
+        if not self.frame.emitter.is_wanted:
+            return
+        chain = classify_cause_chain(error)
+        told = derived_link(chain)
+        event = FailureIsolatedEvent(
+            **self._facts(),
+            event_name=event_name,
+            pre_state=pre_state,
+            post_state=post_state,
+            caught_exception=CaughtException(category=told.category, message=told.message, chain=chain),
+        )
+        self.frame.emitter.emit(event, self.frame.namespace)
+
+    def saved(self, save_kind: SaveKind) -> None:
+        """What it came to is durable."""
+        if self.frame.emitter.is_wanted:
+            event = CheckpointSavedEvent(**self._facts(), save_kind=save_kind)
+            self.frame.emitter.emit(event, self.frame.namespace)
+
+    def _close(self, *, post_state: Any = None, error: BaseException | None = None) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._emit(Phase.COMPLETED, post_state=post_state, error=error)
+
+    def _emit(self, phase: Phase, *, post_state: Any = None, error: BaseException | None = None) -> None:
+        if self.is_silent or not self.frame.emitter.is_wanted:
+            return
+        event = NodeEvent(
+            **self._facts(),
+            phase=phase,
+            pre_state=self._pre_state,
+            post_state=post_state,
+            error=error,
+            parent_states=self.frame.parents,
+        )
+        self.frame.emitter.emit(event, self.frame.namespace)
+
+    def _facts(self) -> dict[str, Any]:
+        frame = self.frame
+        return {
+            "run_id": frame.run_id,
+            "invocation_id": frame.invocation_id,
+            "correlation_id": frame.correlation_id,
+            "namespace": self.namespace,
+            "fan_out_index_chain": tuple(level.index for level in frame.levels),
+            "branch_name_chain": tuple(level.branch for level in frame.levels),
+            "attempt_index": self.attempt_index,
+            "step": max(self.step, 0),
+        }
+
+
+def node_site(frame: "Frame", node: str, *, is_silent: bool = False) -> Site:
+    """The site of a node in that frame."""
+    return Site(frame=frame, namespace=(*(level.node for level in frame.levels), node), is_silent=is_silent)
+
+
+def boundary_site(frame: "Frame") -> Site:
+    """The site of the whole instance or branch that the frame is."""
+    return Site(frame=frame, namespace=tuple(level.node for level in frame.levels), is_silent=True)
+
+
+_site: ContextVar[Site | None] = ContextVar("rollforward_site", default=None)
+
+
+@contextmanager
+def at(site: Site) -> Iterator[Site]:
+    """Make `site` what middleware tells of."""
+    kept = _site.set(site)
+    try:
+        yield site
+    finally:
+        _site.reset(kept)
+
+
+def current_site() -> Site | None:
+    """The innermost site; None outside any run."""
+    return _site.get()
