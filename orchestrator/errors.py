@@ -23,6 +23,7 @@ RollforwardError
 │   └── SchemaMismatch            the store was made by another version of rollforward
 ├── GraphError                    a step of a run failed; the run can be resumed
 │   ├── NodeException             a node raised
+│   ├── ParallelBranchesBranchFailed  one of several branches failed
 │   ├── EdgeException             a conditional edge raised
 │   ├── ReducerError              a reducer refused an update
 │   └── RoutingError              a conditional edge named no node
@@ -273,6 +274,17 @@ class NodeException(GraphError):
     ) -> None:
         self.fan_out_category = fan_out_category
         super().__init__(f"node {node!r} failed: {cause}", node=node, recoverable_state=recoverable_state)
+
+
+class ParallelBranchesBranchFailed(GraphError):
+    """One of several branches failed; the cause is what it raised."""
+
+    category = "parallel_branches_branch_failed"
+
+    def __init__(self, node: str, branch: str, cause: BaseException, *, recoverable_state: Any = None) -> None:
+        self.branch_name = branch
+        told = f"branch {branch!r} of node {node!r} failed: {cause}"
+        super().__init__(told, node=node, recoverable_state=recoverable_state)
 
 
 class EdgeException(GraphError):

@@ -1,6 +1,6 @@
 """How a node's partial update becomes the next state."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -12,6 +12,25 @@ from orchestrator.reducer import Reducer
 from orchestrator.state import Complaint, State, annotation_of, complaints, reducers_of, refusal, unknown_fields
 
 StateT = TypeVar("StateT", bound=State)
+
+
+class Contributions(dict[str, Any]):
+    """Several partial updates that are merged one after the other.
+
+    To a middleware it is one partial update, in which later parts hide earlier ones.
+    """
+
+    def __init__(self, parts: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__({name: value for part in parts for name, value in part.items()})
+        self.parts = tuple(parts)
+
+
+def merged(state: StateT, update: Mapping[str, Any], *, node: str) -> StateT:
+    """The state after what a node gave; raises as `apply` does."""
+    parts = update.parts if isinstance(update, Contributions) else (update,)
+    for part in parts:
+        state = apply(state, part, node=node)
+    return state
 
 
 def apply(state: StateT, partial: Mapping[str, Any], *, node: str) -> StateT:

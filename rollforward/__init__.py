@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         NodeException,
         ObserverNotAvailableInWorker,
         OperatorError,
+        ParallelBranchesBranchFailed,
         PayloadTooLarge,
         ReducerError,
         RemoteError,
@@ -64,6 +65,9 @@ if TYPE_CHECKING:
     )
     from orchestrator.graph.edge import (
         END,
+    )
+    from orchestrator.graph.node import (
+        BranchSpec,
     )
     from orchestrator.graph.projection import (
         DeclaredSameName,
@@ -123,6 +127,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "END",
+    "BranchSpec",
     "BrokerUnavailable",
     "CallerError",
     "CaughtException",
@@ -159,6 +164,7 @@ __all__ = [
     "Observer",
     "ObserverNotAvailableInWorker",
     "OperatorError",
+    "ParallelBranchesBranchFailed",
     "PayloadTooLarge",
     "Phase",
     "Projection",
@@ -240,6 +246,7 @@ _HOMES = {
         "NodeException",
         "ObserverNotAvailableInWorker",
         "OperatorError",
+        "ParallelBranchesBranchFailed",
         "PayloadTooLarge",
         "ReducerError",
         "RemoteError",
@@ -293,6 +300,7 @@ _HOMES = {
     "orchestrator.observers.delivery": ("DrainSummary",),
     "orchestrator.observers.draining": ("drain_events_for",),
     "orchestrator.observers.subscription": ("Observer",),
+    "orchestrator.graph.node": ("BranchSpec",),
     "orchestrator.state": ("State",),
     "rollforward.mapping": ("ItemResult", "MapHandle", "MapOptions", "MapRun", "map", "start_map"),
     "workers.dispatch": ("CeleryExecutor",),

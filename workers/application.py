@@ -7,8 +7,9 @@ from celery import Celery, signals
 from celery.app.registry import TaskRegistry
 
 from orchestrator.errors import CallerError
+from orchestrator.graph.enclosing import inner_graphs
 from orchestrator.graph.graph import Graph
-from orchestrator.graph.node import FanOutNode, SubgraphNode
+from orchestrator.graph.node import FanOutNode
 from orchestrator.graph.registry import registry
 from workers import tasks
 from workers.attendance import attend
@@ -64,12 +65,8 @@ def worker_queues(settings: Settings) -> list[str]:
 
 
 def _fixed_queues(graph: Graph[Any]) -> Iterator[str]:
-    for node in graph.nodes.values():
-        if isinstance(node, FanOutNode):
-            yield from [node.queue] if node.queue else []
-            yield from _fixed_queues(node.subgraph)
-        elif isinstance(node, SubgraphNode):
-            yield from _fixed_queues(node.graph)
+    for inner in inner_graphs(graph):
+        yield from (node.queue for node in inner.nodes.values() if isinstance(node, FanOutNode) and node.queue)
 
 
 def _consume_known_graphs(app: Celery, settings: Settings) -> None:

@@ -14,12 +14,14 @@ from orchestrator.graph.blueprint import Blueprint
 from orchestrator.graph.check import check
 from orchestrator.graph.edge import Choice, ConditionalEdge, Edge, StaticEdge, Target
 from orchestrator.graph.node import (
+    BranchSpec,
     ErrorPolicy,
     FanOutNode,
     FunctionNode,
     ItemReader,
     Node,
     OnEmpty,
+    ParallelBranchesNode,
     RunOn,
     SubgraphNode,
 )
@@ -137,6 +139,29 @@ class GraphBuilder(Generic[StateT]):
         if "concurrency" in options:
             given["concurrency"] = options["concurrency"]  # None has a meaning: no bound
         return self._add(FanOutNode(name=name, **given))
+
+    def add_parallel_branches_node(
+        self,
+        name: str,
+        *,
+        branches: Mapping[str, BranchSpec],
+        error_policy: ErrorPolicy = "fail_fast",
+        errors_field: str | None = None,
+        middleware: Sequence[Middleware] | None = None,
+    ) -> Self:
+        """Add a node that runs different branches at once; see `ParallelBranchesNode` and `BranchSpec`.
+
+        Raises:
+            ValueError: there is a node of that name, or the policy is none.
+        """
+        node = ParallelBranchesNode(
+            name=name,
+            branches=dict(branches),
+            error_policy=error_policy,
+            errors_field=errors_field,
+            middleware=tuple(middleware or ()),
+        )
+        return self._add(node)
 
     def add_edge(self, source: str, target: Target) -> Self:
         """Let `source` always lead to `target`, a node's name or END."""

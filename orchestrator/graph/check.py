@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 from orchestrator.errors import CompileError
 from orchestrator.graph.blueprint import Blueprint
+from orchestrator.graph.branches_check import check_branches
 from orchestrator.graph.edge import END, ConditionalEdge, Edge, StaticEdge
 from orchestrator.graph.fan_out_check import check_fan_out
-from orchestrator.graph.node import FanOutNode, Node, SubgraphNode
+from orchestrator.graph.node import FanOutNode, Node, ParallelBranchesNode, SubgraphNode
 from orchestrator.graph.round_trip import doubts
 from orchestrator.graph.warning import CompileWarning
 from orchestrator.state import State, reducers_of
@@ -85,6 +86,8 @@ def _check_node(node: Node, outer_class: type[State]) -> None:
         node.projection.validate(outer_class, node.graph.state_class, node=node.name)
     if isinstance(node, FanOutNode):
         check_fan_out(node, outer_class)
+    if isinstance(node, ParallelBranchesNode):
+        check_branches(node, outer_class)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.graph.node import FanOutNode, Node, SubgraphNode
+from orchestrator.graph.node import FanOutNode, Node, ParallelBranchesNode, SubgraphNode
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 def graphs_along(root: "Graph[Any]", path: Sequence[str]) -> list["Graph[Any]"]:
     """The root and the graphs that run inside the nodes of a namespace, outermost first: one more than its nodes.
+
+    A branch that is a function works on the state of the graph around it.
 
     Raises:
         LookupError: the graph has no such place.
@@ -23,6 +25,8 @@ def graphs_along(root: "Graph[Any]", path: Sequence[str]) -> list["Graph[Any]"]:
                 graphs.append(node.graph)
             case FanOutNode():
                 graphs.append(node.subgraph)
+            case ParallelBranchesNode():
+                graphs.append(node.branches[next(names)].subgraph or graphs[-1])
             case _:
                 raise LookupError(f"nothing runs inside node {name!r}")
     return graphs
@@ -48,5 +52,7 @@ def _inside(node: Node) -> list["Graph[Any]"]:
             return [node.graph]
         case FanOutNode():
             return [node.subgraph]
+        case ParallelBranchesNode():
+            return [branch.subgraph for branch in node.branches.values() if branch.subgraph is not None]
         case _:
             return []

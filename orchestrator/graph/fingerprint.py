@@ -10,7 +10,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.fields import FieldInfo
 
 from orchestrator.graph.edge import Edge, End, StaticEdge
-from orchestrator.graph.node import FanOutNode, FunctionNode, Node, SubgraphNode
+from orchestrator.graph.node import BranchSpec, FanOutNode, FunctionNode, Node, ParallelBranchesNode, SubgraphNode
 from orchestrator.graph.origin import qualified_name
 from orchestrator.reducer import Reducer
 from orchestrator.state import State, annotation_of, reducers_of
@@ -98,7 +98,15 @@ def _node(node: Node, outer_class: type[State]) -> dict[str, Any]:
         case FanOutNode():
             named = {name: _plain(getattr(node, name)) for name in FAN_OUT_FACTS}
             facts = {"fan_out": node.subgraph.fingerprint, **named}
+        case ParallelBranchesNode():
+            branches = [[name, _branch(branch)] for name, branch in node.branches.items()]
+            facts = {"branches": branches, "error_policy": node.error_policy, "errors_field": node.errors_field}
     return {**facts, "middleware": _plain(node.middleware)}
+
+
+def _branch(branch: BranchSpec) -> dict[str, Any]:
+    named = {name: _plain(getattr(branch, name)) for name in ("call", "when", "inputs", "outputs", "middleware")}
+    return {"subgraph": None if branch.subgraph is None else branch.subgraph.fingerprint, **named}
 
 
 def _projection(node: SubgraphNode, outer_class: type[State]) -> Any:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic
+from typing import Generic
 from weakref import WeakSet
 
 from typing_extensions import TypeVar
@@ -13,8 +13,9 @@ from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.codec import Codec
 from orchestrator.errors import EdgeException, RoutingError
 from orchestrator.graph.edge import END, Edge, StaticEdge, Target
+from orchestrator.graph.enclosing import graphs_along
 from orchestrator.graph.fingerprint import fingerprint_of
-from orchestrator.graph.node import FanOutNode, FunctionNode, Node
+from orchestrator.graph.node import FanOutNode, Node
 from orchestrator.graph.origin import module_name
 from orchestrator.graph.warning import CompileWarning
 from orchestrator.middleware.chain import Middleware
@@ -92,22 +93,16 @@ class Graph(Generic[StateT]):
         raise RoutingError(name, target, recoverable_state=state)
 
     def node_at(self, path: Sequence[str]) -> Node:
-        """The node of that name, found through the subgraphs and fan-outs named before it.
+        """The node of that name, found through the nodes and branches named before it.
 
         Raises:
             LookupError: there is none.
         """
-        nodes: Mapping[str, Node] = self.nodes
-        node: Node | None = None
-        for name in path:
-            node = nodes.get(name)
-            if node is None:
-                break
-            inner = _inner_graph(node)
-            nodes = {} if inner is None else inner.nodes
-        if node is None:
-            raise LookupError(f"graph {self.name} has no node {'/'.join(path)!r}; it was changed, or never had it")
-        return node
+        try:
+            return graphs_along(self, path[:-1])[-1].nodes[path[-1]]
+        except (LookupError, StopIteration):
+            told = f"graph {self.name} has no node {'/'.join(path)!r}; it was changed, or never had it"
+            raise LookupError(told) from None
 
     def fan_out_at(self, path: Sequence[str]) -> FanOutNode:
         """`node_at`, where a fan-out is meant.
@@ -124,9 +119,3 @@ class Graph(Generic[StateT]):
         module = sys.modules.get(self.module)
         variables = {} if module is None else vars(module)
         return next((name for name, value in list(variables.items()) if value is self), None)
-
-
-def _inner_graph(node: Node) -> Graph[Any] | None:
-    if isinstance(node, FunctionNode):
-        return None
-    return node.subgraph if isinstance(node, FanOutNode) else node.graph

@@ -1,6 +1,6 @@
 """The kinds of nodes, as they stand in a compiled graph."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -92,4 +92,40 @@ class FanOutNode:
         return tuple(dict.fromkeys((self.collect_field, *self.extra_outputs.values())))
 
 
-Node = FunctionNode | SubgraphNode | FanOutNode
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchSpec:
+    """One of several branches: a subgraph, or a function of the outer state that gives a partial update of it.
+
+    `when` decides at dispatch, with the outer state, whether the branch runs at all. `inputs` maps subgraph fields to
+    the outer fields they are read from, `outputs` maps outer fields to subgraph fields.
+    """
+
+    subgraph: "Graph | None" = None
+    call: Callable[[Any], Any] | None = None
+    when: Callable[[Any], bool] | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    middleware: Sequence[Middleware] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParallelBranchesNode:
+    """A node that runs different things at once and merges what they give in the order of their declaration.
+
+    Under `collect` a failed branch gives nothing but a record in `errors_field`, where one is named.
+    """
+
+    name: str
+    branches: Mapping[str, BranchSpec]
+    error_policy: ErrorPolicy = "fail_fast"
+    errors_field: str | None = None
+    middleware: tuple[Middleware, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.error_policy not in CHOICES["error_policy"]:
+            raise ValueError(
+                f"node {self.name!r}: error_policy is {self.error_policy!r}; pass 'fail_fast' or 'collect'"
+            )
+
+
+Node = FunctionNode | SubgraphNode | FanOutNode | ParallelBranchesNode

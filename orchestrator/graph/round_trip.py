@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from orchestrator.graph.node import FanOutNode, FunctionNode, Node
+from orchestrator.graph.node import FanOutNode, FunctionNode, Node, ParallelBranchesNode
 from orchestrator.graph.warning import CompileWarning
 from orchestrator.state import State, reducers_of
 
@@ -10,6 +10,10 @@ from orchestrator.state import State, reducers_of
 def doubts(node: Node, outer_class: type[State]) -> Iterator[CompileWarning]:
     """What is doubtful about what a node carries in and out."""
     if isinstance(node, FunctionNode):
+        return
+    if isinstance(node, ParallelBranchesNode):
+        for branch in node.branches.values():
+            yield from _round_trips(node.name, outer_class, branch.inputs, carried_out=branch.outputs)
         return
     if isinstance(node, FanOutNode):
         yield from _lost_items(node)

@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 
-from orchestrator.errors import NodeException, RemoteError
+from orchestrator.errors import NodeException, ParallelBranchesBranchFailed, RemoteError
 from orchestrator.report import CauseLink, ErrorRecord
 
 MAX_TRACEBACK_BYTES = 16 * 1024
@@ -16,8 +16,8 @@ CUT = "[...]"
 def classify_cause_chain(error: BaseException) -> tuple[CauseLink, ...]:
     """The exception and its causes, outermost first.
 
-    A NodeException with a cause is a carrier: it says where, and its cause says what. An exception that came from
-    another process brings the chain that it had there.
+    A failed node or branch with a cause is a carrier: it says where, and its cause says what. An exception that
+    came from another process brings the chain that it had there.
     """
     return tuple(_links(error))[:MAX_LINKS]
 
@@ -54,7 +54,7 @@ def _remote(record: ErrorRecord) -> tuple[CauseLink, ...]:
 
 
 def _is_carrier(error: BaseException) -> bool:
-    return isinstance(error, NodeException) and error.__cause__ is not None
+    return isinstance(error, NodeException | ParallelBranchesBranchFailed) and error.__cause__ is not None
 
 
 def _category(error: BaseException) -> str | None:

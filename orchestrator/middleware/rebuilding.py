@@ -11,6 +11,7 @@ from orchestrator.errors import (
     ItemRefused,
     NodeException,
     ObserverNotAvailableInWorker,
+    ParallelBranchesBranchFailed,
     PayloadTooLarge,
     ReducerError,
     RemoteError,
@@ -30,6 +31,7 @@ OURS: dict[str, type[RollforwardError]] = {
         ItemRefused,
         NodeException,
         ObserverNotAvailableInWorker,
+        ParallelBranchesBranchFailed,
         PayloadTooLarge,
         ReducerError,
         RoutingError,
@@ -70,6 +72,8 @@ def _ours(kind: type[RollforwardError], link: CauseLink) -> RollforwardError:
     if isinstance(error, GraphError):
         error.node_name = ""
         error.recoverable_state = None
+    if isinstance(error, ParallelBranchesBranchFailed):
+        error.branch_name = ""
     if isinstance(error, NodeException):
         error.fan_out_category = None if link.category == kind.category else link.category
     else:

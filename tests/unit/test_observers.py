@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from itertools import pairwise
 from typing import Annotated, Any
 
 import pytest
@@ -57,9 +58,11 @@ class Recording:
 
 def chain(*names: str, **functions: Any) -> GraphBuilder[Trace]:
     builder = GraphBuilder(Trace).set_entry(names[0])
-    for name, follower in zip(names, (*names[1:], END), strict=True):
-        builder.add_node(name, functions.get(name, noted(name))).add_edge(name, follower)
-    return builder
+    for name in names:
+        builder.add_node(name, functions.get(name, noted(name)))
+    for name, follower in pairwise(names):
+        builder.add_edge(name, follower)
+    return builder.add_edge(names[-1], END)
 
 
 def noted(name: str) -> Any:
@@ -118,6 +121,7 @@ async def test_those_attached_to_the_graph_are_told_before_those_of_the_invocati
 
     def named(name: str) -> Any:
         async def observe(event: Event) -> None:
+            assert isinstance(event, NodeEvent)
             order.append(f"{name} {event.phase.value}")
 
         return observe
@@ -224,7 +228,7 @@ async def test_an_observer_of_a_subgraph_is_told_of_what_is_inside_after_those_o
 
     def named(name: str) -> Any:
         async def observe(event: Event) -> None:
-            if event.phase is Phase.STARTED:
+            if isinstance(event, NodeEvent) and event.phase is Phase.STARTED:
                 order.append((name, event.namespace))
 
         return observe
@@ -267,7 +271,7 @@ async def test_nested_instances_are_told_apart_by_the_chain_of_their_indexes():
         items: list[list[int]] = []
         results: Annotated[list[list[int]], append] = []
 
-    fields = {"items_field": "items", "target_field": "results"}
+    fields: Any = {"items_field": "items", "target_field": "results"}
     middle = GraphBuilder(Middle).add_fan_out_node(
         "inner", subgraph=leaf, item_field="item", collect_field="out", **fields
     )
@@ -319,7 +323,7 @@ def test_an_observer_of_no_phase_is_refused():
 
 async def test_there_is_one_checkpoint_event_for_each_durable_instance():
     seen = await recorded(wide(), Trace(items=[5, 6]), phases=[Phase.CHECKPOINT_SAVED])
-    saves = [(event.save_kind, event.fan_out_index) for event in seen.events]
+    saves = [(e.save_kind, e.fan_out_index) for e in seen.events if isinstance(e, CheckpointSavedEvent)]
     assert saves == [(SaveKind.INSTANCE, 0), (SaveKind.INSTANCE, 1), (SaveKind.NODE, None)]
 
 

@@ -1,6 +1,7 @@
 """An exception that went through a record answers as it did before."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_the_chain_and_what_it_means_are_the_same(error):
 
 @pytest.mark.parametrize("error", [error for error in ERRORS if hasattr(error, "recoverable_state")], ids=repr)
 def test_an_error_of_ours_has_its_class_and_its_category_again(error):
-    again = through_json(error)
+    again: Any = through_json(error)
     assert type(again) is type(error)
     assert (again.category, str(again)) == (error.category, str(error))
 
