@@ -75,12 +75,22 @@ if TYPE_CHECKING:
         FieldNameMatching,
         Projection,
     )
+    from orchestrator.middleware.cause_chain import (
+        classify_cause_chain,
+    )
+    from orchestrator.middleware.failure_isolation import (
+        FailureIsolationMiddleware,
+    )
     from orchestrator.middleware.retry import (
         RetryConfig,
         RetryMiddleware,
         default_classifier,
         deterministic_backoff,
         exponential_jitter_backoff,
+    )
+    from orchestrator.middleware.timing import (
+        TimingMiddleware,
+        TimingRecord,
     )
     from orchestrator.observers.delivery import (
         DrainSummary,
@@ -143,6 +153,7 @@ __all__ = [
     "EdgeException",
     "ExplicitMapping",
     "FailureIsolatedEvent",
+    "FailureIsolationMiddleware",
     "Fenced",
     "FieldNameMatching",
     "FingerprintMismatch",
@@ -185,8 +196,11 @@ __all__ = [
     "State",
     "StateNotSerializable",
     "StateValidationError",
+    "TimingMiddleware",
+    "TimingRecord",
     "append",
     "bounded_append",
+    "classify_cause_chain",
     "concat_flatten",
     "current_attempt_index",
     "current_correlation_id",
@@ -301,6 +315,9 @@ _HOMES = {
     "orchestrator.observers.draining": ("drain_events_for",),
     "orchestrator.observers.subscription": ("Observer",),
     "orchestrator.graph.node": ("BranchSpec",),
+    "orchestrator.middleware.timing": ("TimingMiddleware", "TimingRecord"),
+    "orchestrator.middleware.failure_isolation": ("FailureIsolationMiddleware",),
+    "orchestrator.middleware.cause_chain": ("classify_cause_chain",),
     "orchestrator.state": ("State",),
     "rollforward.mapping": ("ItemResult", "MapHandle", "MapOptions", "MapRun", "map", "start_map"),
     "workers.dispatch": ("CeleryExecutor",),
