@@ -8,7 +8,6 @@ RollforwardError
 │   ├── PayloadTooLarge           one item or one result is over the limit
 │   ├── ItemRefused               an item of a fan-out cannot be one; its cause says why
 │   ├── GraphNotFound             no graph of that name is registered here
-│   ├── ObserverNotAvailableInWorker  an instance asked for observers
 │   ├── CheckpointNotFound        no run or invocation of that id
 │   ├── RunAmbiguous              the prefix fits several runs
 │   ├── RunExists                 a run of that id is already kept
@@ -37,7 +36,9 @@ RollforwardError
 
 Those that only one place raises stand there, under the branch that fits:
 
-CallerError     TooManyFailures (orchestrator/execution/mapping), CheckpointUrlUnknown, DriverMissing
+CallerError     TooManyFailures (orchestrator/execution/mapping), StateMigrationMissing, StateMigrationFailed,
+                StateMigrationAmbiguous (orchestrator/checkpoint/migration), ObserverNotAvailableInWorker
+                (orchestrator/observers/draining), CheckpointUrlUnknown, DriverMissing
                 (backends/opening), RedisNotNamed (workers/opening), GraphModuleBroken (workers/graph_list),
                 GraphNotLoaded (rollforward/graph_address), NotImportable (rollforward/mapping), FolderInUse
                 (rollforward/embedded), InputFileRefused, LineRefused, NeedsDeployment, RunIdRefused,
@@ -131,18 +132,6 @@ class GraphNotFound(CallerError):
         self.fingerprint = fingerprint
         suffix = f" with fingerprint {fingerprint}" if fingerprint else ""
         super().__init__(f"no graph {name!r}{suffix} here; list its module in ROLLFORWARD_GRAPHS")
-
-
-class ObserverNotAvailableInWorker(CallerError):
-    """An instance asked for observers, which are told by the orchestrator only after it."""
-
-    category = "observer_not_available_in_worker"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "observers run where the run is orchestrated, and are told of an instance with its report; read them in a "
-            "node outside the fan-out"
-        )
 
 
 class CheckpointNotFound(CallerError):

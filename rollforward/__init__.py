@@ -6,6 +6,12 @@ from typing import TYPE_CHECKING, Any
 from rollforward.neighbour import check_neighbours
 
 if TYPE_CHECKING:
+    from orchestrator.checkpoint.migration import (
+        StateMigration,
+        StateMigrationAmbiguous,
+        StateMigrationFailed,
+        StateMigrationMissing,
+    )
     from orchestrator.compiled import (
         CompiledGraph,
     )
@@ -40,7 +46,6 @@ if TYPE_CHECKING:
         LedgerLost,
         LedgerUnavailable,
         NodeException,
-        ObserverNotAvailableInWorker,
         OperatorError,
         ParallelBranchesBranchFailed,
         PayloadTooLarge,
@@ -96,6 +101,7 @@ if TYPE_CHECKING:
         DrainSummary,
     )
     from orchestrator.observers.draining import (
+        ObserverNotAvailableInWorker,
         drain_events_for,
     )
     from orchestrator.observers.event import (
@@ -194,6 +200,10 @@ __all__ = [
     "SchemaMismatch",
     "SealBroken",
     "State",
+    "StateMigration",
+    "StateMigrationAmbiguous",
+    "StateMigrationFailed",
+    "StateMigrationMissing",
     "StateNotSerializable",
     "StateValidationError",
     "TimingMiddleware",
@@ -258,7 +268,6 @@ _HOMES = {
         "LedgerLost",
         "LedgerUnavailable",
         "NodeException",
-        "ObserverNotAvailableInWorker",
         "OperatorError",
         "ParallelBranchesBranchFailed",
         "PayloadTooLarge",
@@ -312,12 +321,18 @@ _HOMES = {
         "SaveKind",
     ),
     "orchestrator.observers.delivery": ("DrainSummary",),
-    "orchestrator.observers.draining": ("drain_events_for",),
+    "orchestrator.observers.draining": ("ObserverNotAvailableInWorker", "drain_events_for"),
     "orchestrator.observers.subscription": ("Observer",),
     "orchestrator.graph.node": ("BranchSpec",),
     "orchestrator.middleware.timing": ("TimingMiddleware", "TimingRecord"),
     "orchestrator.middleware.failure_isolation": ("FailureIsolationMiddleware",),
     "orchestrator.middleware.cause_chain": ("classify_cause_chain",),
+    "orchestrator.checkpoint.migration": (
+        "StateMigration",
+        "StateMigrationAmbiguous",
+        "StateMigrationFailed",
+        "StateMigrationMissing",
+    ),
     "orchestrator.state": ("State",),
     "rollforward.mapping": ("ItemResult", "MapHandle", "MapOptions", "MapRun", "map", "start_map"),
     "workers.dispatch": ("CeleryExecutor",),

@@ -120,7 +120,7 @@ def _progress(rows: RecordRows) -> tuple[FanOutProgress, ...]:
             namespace=row.key.namespace,
             instance_count=row.instance_count,
             instances=tuple(
-                _instance(slots[row.id].get(index), index in errors[row.id], _inner_positions(row, index, inner))
+                _instance(slots[row.id].get(index), errors[row.id].get(index), _inner_positions(row, index, inner))
                 for index in range(row.instance_count)
             ),
             enclosing_fan_out_lineage=row.key.lineage,
@@ -150,11 +150,12 @@ def _inner_positions(row: FanOutRow, index: int, inner: dict[Lineage, list[Step]
 
 
 def _instance(
-    contribution: SlotRow | None, has_error: bool, positions: tuple[NodePosition, ...]
+    contribution: SlotRow | None, failure: SlotRow | None, positions: tuple[NodePosition, ...]
 ) -> FanOutInstanceProgress:
     if contribution is None:
-        state = InstanceState.IN_FLIGHT if has_error or positions else InstanceState.NOT_STARTED
-        return FanOutInstanceProgress(state=state, completed_inner_positions=positions)
+        state = InstanceState.IN_FLIGHT if failure or positions else InstanceState.NOT_STARTED
+        reached = positions if failure is None else (*positions, *_reached(failure.report))
+        return FanOutInstanceProgress(state=state, completed_inner_positions=reached)
     report = contribution.report
     is_error = report.outcome is not Outcome.SUCCEEDED
     return FanOutInstanceProgress(
@@ -162,6 +163,19 @@ def _instance(
         result=_error_value(report) if is_error else json.loads(report.partial or "null"),
         result_is_error=is_error,
         completed_inner_positions=positions,
+    )
+
+
+def _reached(report: Report) -> tuple[NodePosition, ...]:
+    return tuple(
+        NodePosition(
+            namespace=one.namespace,
+            node_name=one.node,
+            step=one.step,
+            attempt_index=one.attempt_index,
+            fan_out_index=report.slot.index,
+        )
+        for one in report.positions
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic
 
 from typing_extensions import TypeVar
 
+from orchestrator.checkpoint.migration import load_state
 from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.checkpoint.row import Ownership, Run, RunStatus
 from orchestrator.context import InstanceContext, entered
@@ -141,9 +142,8 @@ class Drive(Generic[StateT]):
             self._recorders[run_on] = Recorder(lane, self._store, self._own, self._options)
         try:
             with entered(self._context()):
-                last: StateT = await walk(
-                    self._graph, self._graph.codec.load(steps[0].state), self._frame(journal, emitter)
-                )
+                first = load_state(self._graph, steps[0].state, steps[0].schema_version, self._graph.migrations)
+                last: StateT = await walk(self._graph, first, self._frame(journal, emitter))
                 return last
         finally:
             await stepping.executor.close()

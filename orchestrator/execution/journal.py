@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.checkpoint.migration import load_state
 from orchestrator.checkpoint.protocol import Checkpointer
 from orchestrator.checkpoint.row import FanOutRow, Ownership, Step
 from orchestrator.execution.frame import Frame, Point
@@ -54,7 +55,9 @@ class RunJournal:
 
     def resume_point(self, graph: "Graph[Any]", frame: Frame) -> Point | None:
         step = self._points.pop(frame.namespace, None)
-        return None if step is None else Point(step.node, graph.codec.load(step.state))
+        if step is None:
+            return None
+        return Point(step.node, load_state(graph, step.state, step.schema_version, frame.root.migrations))
 
     def enter(self, frame: Frame, node: str) -> FanOutKey:
         place = (frame.namespace, node)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import TypeVar
 
+from orchestrator.checkpoint.migration import load_state
 from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.checkpoint.row import NewRun, Run, RunStatus
 from orchestrator.errors import FingerprintMismatch, RunCancelled
@@ -82,10 +83,11 @@ class Orchestrator:
             CheckpointNotFound, RunAmbiguous: there is no such run, or several.
             RunIsDriven: another orchestrator owns it.
             RunCancelled: it was cancelled.
-            FingerprintMismatch: it was made by another version of the graph.
+            FingerprintMismatch: it was made by another version of the graph, and no migration leads to this one.
         """
         run = await self._store.find(run_id)
-        if run.fingerprint != graph.fingerprint and not accept_code:
+        is_migrated = graph.migrations.leads(run.schema_version, graph.state_class.schema_version)
+        if run.fingerprint != graph.fingerprint and not (accept_code or is_migrated):
             raise FingerprintMismatch(run.graph, run.fingerprint, graph.fingerprint)
         if run.status.is_over:
             await forget(self._lane, run.run_id, run.epoch)
@@ -109,4 +111,4 @@ class Orchestrator:
     async def _final_state(self, run: Run, graph: "Graph[StateT]") -> StateT:
         steps = await self._store.steps(run.run_id)
         last = [step for step in steps if not step.namespace][-1]
-        return graph.codec.load(last.state)
+        return load_state(graph, last.state, last.schema_version, graph.migrations)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from types import FrameType, MappingProxyType
 from typing import Any, Generic, Literal, Required, Self, TypedDict, TypeVar, Unpack
 
+from orchestrator.checkpoint.migration import StateMigration, StateMigrations
 from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.compiled import CompiledGraph
 from orchestrator.errors import CompileError
@@ -72,6 +73,7 @@ class GraphBuilder(Generic[StateT]):
         self._entry: str | None = None
         self._middleware: list[Middleware] = []
         self._checkpointer: CheckpointStore | None = None
+        self._migrations: tuple[StateMigration, ...] = ()
         self._problems: list[CompileError] = []
 
     def add_node(
@@ -194,6 +196,14 @@ class GraphBuilder(Generic[StateT]):
         self._checkpointer = checkpointer
         return self
 
+    def with_state_migrations(self, *migrations: StateMigration) -> Self:
+        """Add migrations, which bring a state that was kept under an older `schema_version` to today's on resume.
+
+        They are for the states of the graph and of the graphs inside it.
+        """
+        self._migrations += migrations
+        return self
+
     def compile(self, name: str | None = None) -> CompiledGraph[StateT]:
         """Check the graph and register it.
 
@@ -202,6 +212,7 @@ class GraphBuilder(Generic[StateT]):
 
         Raises:
             CompileError: it cannot run; `category` names the rule.
+            StateMigrationAmbiguous: two migrations lead from one version to the same other one.
 
         Warns:
             CompileWarning: it can run, and probably does not do what was meant.
@@ -218,6 +229,7 @@ class GraphBuilder(Generic[StateT]):
             middleware=blueprint.middleware,
             checkpointer=self._checkpointer,
             warnings=found,
+            migrations=StateMigrations(self._migrations),
         )
         for warning in found:
             warnings.warn(warning, stacklevel=2)

@@ -9,6 +9,7 @@ from weakref import WeakSet
 
 from typing_extensions import TypeVar
 
+from orchestrator.checkpoint.migration import StateMigrations
 from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.codec import Codec
 from orchestrator.errors import EdgeException, RoutingError
@@ -44,6 +45,7 @@ class Graph(Generic[StateT]):
     middleware: tuple[Middleware, ...] = ()
     checkpointer: CheckpointStore | None = None
     warnings: tuple[CompileWarning, ...] = ()
+    migrations: StateMigrations = field(default_factory=StateMigrations)
     subscriptions: list[Subscription] = field(default_factory=list, init=False)
     deliveries: WeakSet[Delivery] = field(default_factory=WeakSet, init=False)
     _found: str | None = field(default=None, init=False)

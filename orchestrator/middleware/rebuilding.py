@@ -10,7 +10,6 @@ from orchestrator.errors import (
     InstanceTimeLimitExceeded,
     ItemRefused,
     NodeException,
-    ObserverNotAvailableInWorker,
     ParallelBranchesBranchFailed,
     PayloadTooLarge,
     ReducerError,
@@ -20,6 +19,7 @@ from orchestrator.errors import (
     StateNotSerializable,
     StateValidationError,
 )
+from orchestrator.observers.draining import ObserverNotAvailableInWorker
 from orchestrator.report import CauseLink, ErrorRecord
 
 OURS: dict[str, type[RollforwardError]] = {

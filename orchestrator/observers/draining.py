@@ -3,8 +3,21 @@
 from weakref import WeakValueDictionary
 
 from orchestrator.context import current_lineage
-from orchestrator.errors import ObserverNotAvailableInWorker
+from orchestrator.errors import CallerError
 from orchestrator.observers.delivery import Delivery, DrainSummary
+
+
+class ObserverNotAvailableInWorker(CallerError):
+    """An instance asked for observers, which are told by the orchestrator only after it."""
+
+    category = "observer_not_available_in_worker"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "observers run where the run is orchestrated, and are told of an instance with its report; read them in a "
+            "node outside the fan-out"
+        )
+
 
 _deliveries: WeakValueDictionary[str, Delivery] = WeakValueDictionary()
 

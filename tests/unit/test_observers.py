@@ -10,11 +10,11 @@ import pytest
 from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.compiled import CompiledGraph
 from orchestrator.context import current_invocation_id
-from orchestrator.errors import NodeException, ObserverNotAvailableInWorker, RoutingError
+from orchestrator.errors import NodeException, RoutingError
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.edge import END
 from orchestrator.middleware.retry import RetryMiddleware, deterministic_backoff
-from orchestrator.observers.draining import drain_events_for
+from orchestrator.observers.draining import ObserverNotAvailableInWorker, drain_events_for
 from orchestrator.observers.emitting import emit_failure_isolated
 from orchestrator.observers.event import (
     CheckpointSavedEvent,

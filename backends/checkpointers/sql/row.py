@@ -10,7 +10,7 @@ from backends.checkpointers.sql.clock import to_number, to_optional_time, to_tim
 from orchestrator.checkpoint.row import FanOutRow, Loss, Run, RunStatus, SlotRow, Step
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import EnclosingInstance, FanOutKey, Lineage, Slot
-from orchestrator.report import ErrorRecord, Outcome, Report
+from orchestrator.report import ErrorRecord, Outcome, Position, Report
 
 Columns = dict[str, Any]
 
@@ -133,6 +133,7 @@ def slot_columns(row: SlotRow) -> Columns:
         "partial": report.partial,
         "error": error_text(report.error),
         "folds": _folds_text(report.folds),
+        "positions": to_json([one.to_json() for one in report.positions]) if report.positions else None,
     }
 
 
@@ -152,6 +153,7 @@ def slot_of(row: Row[Any], *, is_contribution: bool) -> SlotRow:
         error=_error_of(row.error),
         code_version=row.code_version,
         folds=_folds_of(row.folds),
+        positions=() if row.positions is None else tuple(map(Position.from_json, json.loads(row.positions))),
     )
     key = None if row.key is None else json.loads(row.key)
     return SlotRow(report, is_contribution, key, to_time(row.recorded_at))

@@ -183,6 +183,7 @@ def _slots(metadata: MetaData, name: str) -> Table:
         Column("partial", Text),
         Column("error", Text),
         Column("folds", Text),
+        Column("positions", Text),
         PrimaryKeyConstraint("run", "fan_out", "idx", "generation", name=f"pk_{name}"),
         # One B-tree instead of a table and its index: one page written an instance, and rows lie in index order.
         sqlite_with_rowid=False,
