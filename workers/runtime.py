@@ -43,7 +43,7 @@ class ProcessRuntime:
         self.is_spent = False
         self.loop = LoopThread("rollforward-instances")
         find = lru_cache(maxsize=GRAPHS_KEPT)(registry.find)
-        self.runtime = Runtime(worker=worker, find=find, code_version=code_version(settings))
+        self.runtime = Runtime(worker=worker, find=find, code_version=code_version(settings), keep=self.ledger.progress)
         self._briefings = lru_cache(maxsize=BRIEFINGS_KEPT)(self._fetch_briefing)
         self._beat_ledger = open_worker_ledger(settings)
         self._heartbeat = Heartbeat(

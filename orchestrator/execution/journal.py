@@ -25,7 +25,8 @@ Place = tuple[tuple[str, ...], str]
 class RunJournal:
     """The journal of a run: one appended step a completed node, outside any fan-out instance.
 
-    `steps` and `fan_outs` are what the record holds when the run is taken up.
+    `steps` and `fan_outs` are what the record holds when the run is taken up; `nested_fan_outs` are those of the latter
+    that were entered inside an instance.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class RunJournal:
         self._points = points(steps)
         self._visits = next_visits(steps, fan_outs)
         self._folds: dict[Place, Fold] = {}
+        self.nested_fan_outs = [row for row in fan_outs if row.key.lineage]
         self._step = steps[-1].step if len(steps) > 1 else -1
         # Branches complete nodes at the same time, and each step has a position of its own.
         self._turn = asyncio.Lock()

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import RemoteError
 from orchestrator.execution.briefing import Briefing
 from orchestrator.execution.frame import Frame
+from orchestrator.fan_out.kept import Kept
 from orchestrator.identity import Slot
 from orchestrator.ledger.claim import Claimed
-from orchestrator.report import Report
+from orchestrator.report import Outcome, Report
 
 if TYPE_CHECKING:
     from orchestrator.fan_out.plan import Plan
@@ -18,12 +19,16 @@ RunClaimed = Callable[[Claimed, Briefing], Awaitable[Report]]
 
 
 class InlineFanOuts:
-    """Runs nested instances as tasks of this loop, under the fan-out's own concurrency."""
+    """Runs nested instances as tasks of this loop, under the fan-out's own concurrency.
 
-    def __init__(self, run: RunClaimed, outer: Claimed, max_result_bytes: int) -> None:
+    With `kept`, one that has contributed in an earlier delivery of the outer instance is not run again.
+    """
+
+    def __init__(self, run: RunClaimed, outer: Claimed, max_result_bytes: int, *, kept: Kept | None = None) -> None:
         self._run = run
         self._outer = outer
         self._max_result_bytes = max_result_bytes
+        self._kept = kept
 
     async def run(self, plan: "Plan", frame: Frame) -> Sequence[Report]:
         briefing = brief(plan, frame, max_result_bytes=self._max_result_bytes)
@@ -33,12 +38,23 @@ class InlineFanOuts:
 
         async def one(index: int) -> Report:
             async with places:
-                report = await self._run(self._claimed(plan, briefing, index), briefing)
+                report = await self._run_unless_kept(self._claimed(plan, briefing, index), briefing, fails_fast)
             if fails_fast and report.error is not None:
                 raise RemoteError(report.error, index=index)
             return report
 
         return await _all_or_first_failure([one(index) for index in range(plan.count)])
+
+    async def _run_unless_kept(self, work: Claimed, briefing: Briefing, fails_fast: bool) -> Report:
+        if self._kept is None:
+            return await self._run(work, briefing)
+        found = self._kept.find(work.slot, work.item, briefing.inputs)
+        if found is not None:
+            return found
+        report = await self._run(work, briefing)
+        if report.outcome is Outcome.SUCCEEDED or (report.outcome is Outcome.FAILED and not fails_fast):
+            self._kept.add(report, work.item, briefing.inputs)
+        return report
 
     def _claimed(self, plan: "Plan", briefing: Briefing, index: int) -> Claimed:
         return Claimed(

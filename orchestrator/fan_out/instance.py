@@ -17,6 +17,7 @@ from orchestrator.execution.walk import walk
 from orchestrator.fan_out.fold import Fold
 from orchestrator.fan_out.inline import InlineFanOuts
 from orchestrator.fan_out.journal import InstanceJournal
+from orchestrator.fan_out.kept import Keep, Kept
 from orchestrator.graph.projection import first_state
 from orchestrator.identity import Level
 from orchestrator.ledger.claim import Claimed
@@ -40,6 +41,7 @@ class Runtime:
     `worker` is its name, as reports carry it. `find` gives the graph of a name and a fingerprint, or raises
     GraphNotFound. `fan_outs` runs the fan-outs that are nested in an instance; by default they run inline, here.
     `emitter` takes the events at once; without one they are collected and travel with the report.
+    `keep` stores what an instance has got so far; `kept` is that of the outermost instance, for those nested in it.
     """
 
     worker: str
@@ -47,6 +49,8 @@ class Runtime:
     code_version: str | None = None
     fan_outs: FanOuts | None = None
     emitter: Emitter | None = None
+    keep: Keep | None = None
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +91,13 @@ async def run_instance(work: Claimed, briefing: Briefing, runtime: Runtime, canc
     """Run one claimed instance; whatever happens becomes its report."""
     started_at, clock = datetime.now(UTC), time.perf_counter()
     journal, attempts, collected = InstanceJournal(), Attempts(), Collected(is_wanted=briefing.events_wanted)
-    telling = replace(runtime, emitter=runtime.emitter or collected)
+    kept = runtime.kept or _kept(work, briefing, runtime)
+    telling = replace(runtime, emitter=runtime.emitter or collected, kept=kept)
     with entered(_context(work, briefing, cancellation)):
         frame = _frame(work, briefing, telling, journal=journal, cancellation=cancellation)
         ended = await attempt(_call(work, briefing, frame, attempts), briefing, cancellation)
+    if kept is not None and runtime.kept is None:
+        await kept.settled()
     times = Times(started_at, time.perf_counter() - clock, max(attempts.count, 1))
     return report_of(work, briefing, runtime, ended=ended, times=times, trail=_trail(ended, journal, collected))
 
@@ -176,6 +183,12 @@ async def _call(work: Claimed, briefing: Briefing, frame: Frame, attempts: Attem
         return _contribution(node, await chain(_first_state(node, work, briefing)), briefing)
 
 
+def _kept(work: Claimed, briefing: Briefing, runtime: Runtime) -> Kept | None:
+    if runtime.keep is None and not work.progress:
+        return None
+    return Kept(work, runtime.keep, max_entry_bytes=briefing.max_result_bytes)
+
+
 def _trail(ended: Ended, journal: InstanceJournal, collected: Collected) -> Trail:
     is_whole = ended.outcome is Outcome.SUCCEEDED
     return Trail(
@@ -196,7 +209,7 @@ def _frame(
         correlation_id=briefing.correlation_id,
         root=runtime.find(briefing.graph, briefing.fingerprint),
         journal=journal,
-        fan_outs=runtime.fan_outs or InlineFanOuts(run_nested, work, briefing.max_result_bytes),
+        fan_outs=runtime.fan_outs or InlineFanOuts(run_nested, work, briefing.max_result_bytes, kept=runtime.kept),
         emitter=runtime.emitter or Unheard(),
         namespace=(*key.namespace, key.node),
         levels=(*briefing.levels, Level(key.node, index=work.slot.index)),

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.bitmap import Bitmap
@@ -27,7 +27,7 @@ class OpenFanOut:
     before anything new is; `suspects` those that are to run with nothing else outstanding; `unclosed` those that are
     committed and not closed in the ledger yet. `ended` is resolved when all is recorded, or with the reason why it
     never will be. `failure` is the first failure under `fail_fast`. `tell` is called with every report once, when it is
-    recorded.
+    recorded. `nested` is what is recorded of the fan-outs inside instances that have not ended.
     """
 
     plan: Plan
@@ -46,6 +46,7 @@ class OpenFanOut:
     declines: Counter[int] = field(default_factory=Counter)
     deferred: dict[int, tuple[float, Slot]] = field(default_factory=dict)
     tell: Callable[[Report], None] = _nobody
+    nested: Mapping[int, tuple[bytes, ...]] = field(default_factory=dict)
     _next: Iterator[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -115,7 +116,15 @@ class OpenFanOut:
 
     def items(self, slots: Iterable[Slot]) -> list[QueuedItem]:
         plan = self.plan
-        return [QueuedItem(slot, plan.item(slot.index).encode(), plan.item_key(slot.index)) for slot in slots]
+        return [
+            QueuedItem(
+                slot,
+                plan.item(slot.index).encode(),
+                plan.item_key(slot.index),
+                progress=self.nested.get(slot.index, ()),
+            )
+            for slot in slots
+        ]
 
     def hint(self, slot: Slot) -> Hint:
         briefing = self.briefing

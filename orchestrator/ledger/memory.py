@@ -300,7 +300,7 @@ def _grant(run_id: str, run: RunEntries, held: Held, owner: str, *, until: float
         briefing_hash=fan_out.briefing_hash,
         key=entry.queued.key,
         trace=entry.queued.trace,
-        progress=entry.progress,
+        progress=(*entry.queued.progress, *entry.progress),
     )
 
 

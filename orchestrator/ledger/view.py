@@ -20,12 +20,16 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class QueuedItem:
-    """One instance put up for claiming; `item` is its own part of its first state, as JSON text."""
+    """One instance put up for claiming; `item` is its own part of its first state, as JSON text.
+
+    `progress` is what the record has of it from before, which its claims are given beside what the ledger keeps.
+    """
 
     slot: Slot
     item: bytes
     key: str | None = None
     trace: Mapping[str, str] | None = None
+    progress: tuple[bytes, ...] = ()
 
 
 class QueueAnswer(StrEnum):

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 QUICKSTART = (ROOT / "docs/quickstart.md").read_text()
+GRAPHS = (ROOT / "docs/graphs.md").read_text()
 ELSEWHERE = {
     "make demo": "tests/acceptance/test_demo.py plays the demo",
     "make test": "is this run",
@@ -62,7 +63,7 @@ def test_the_commands_of_the_readme_succeed_one_after_the_other(checkout: Path, 
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("source", blocks(README, "python") + blocks(QUICKSTART, "python"))
+@pytest.mark.parametrize("source", blocks(README, "python") + blocks(QUICKSTART, "python") + blocks(GRAPHS, "python"))
 def test_a_python_block_runs_as_a_program(source: str, checkout: Path, environment: dict[str, str]) -> None:
     (checkout / "shown.py").write_text(source)
     run([sys.executable, "shown.py"], checkout, environment)

@@ -143,6 +143,16 @@ class TestProgress:
         await case.queue(slot(0))
         assert case.claim(slot(0), "t2").progress == ()
 
+    async def test_a_claim_is_given_what_was_queued_with_it_and_what_was_kept_since(self, case):
+        await case.open()
+        item = QueuedItem(slot(0), b"item", progress=(b'{"recorded": 1}',))
+        await case.orchestrator.queue(RUN, EPOCH, [item], claim_deadline_seconds=30)
+        assert case.claim(slot(0), "t1").progress == (b'{"recorded": 1}',)
+        assert case.worker.progress(RUN, Held(slot(0), "t1"), [b"kept"])
+        case.worker.release(owner(), has_died=False)
+        await case.orchestrator.queue(RUN, EPOCH, [item], claim_deadline_seconds=30)
+        assert case.claim(slot(0), "t2").progress == (b'{"recorded": 1}', b"kept")
+
     async def test_a_reset_slot_begins_without_progress(self, case):
         await case.opened(slot(0))
         case.claim(slot(0), "t1")

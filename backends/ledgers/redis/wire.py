@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from orchestrator.errors import SealBroken
 from orchestrator.identity import Slot
@@ -10,17 +11,28 @@ from orchestrator.report import Report
 from orchestrator.seal import Seal
 
 
+@dataclass(frozen=True, slots=True)
+class QueuedFacts:
+    """What a claim is given of a queued item."""
+
+    key: str | None
+    trace: Mapping[str, str] | None
+    item: bytes
+    progress: tuple[bytes, ...]
+
+
 def write_item(item: QueuedItem) -> bytes:
-    """Key and trace context on one line, the item after it."""
+    """Key, trace context and progress on one line, the item after it."""
     trace = None if item.trace is None else dict(item.trace)
-    return json.dumps([item.key, trace]).encode() + b"\n" + item.item
+    progress = [entry.decode() for entry in item.progress]
+    return json.dumps([item.key, trace, *progress]).encode() + b"\n" + item.item
 
 
-def read_item(text: bytes) -> tuple[str | None, Mapping[str, str] | None, bytes]:
-    """The key, the trace context and the item."""
+def read_item(text: bytes) -> QueuedFacts:
+    """What `write_item` was given, but for the slot."""
     line, _, item = text.partition(b"\n")
-    key, trace = json.loads(line)
-    return key, trace, item
+    key, trace, *progress = json.loads(line)
+    return QueuedFacts(key, trace, item, tuple(entry.encode() for entry in progress))
 
 
 def write_report(run_id: str, report: Report, seal: Seal) -> bytes:

@@ -173,16 +173,16 @@ def _answer(run_id: str, held: Held, row: list[Any]) -> ClaimAnswer:
     verdict = Verdict(row[0].decode())
     if verdict is not Verdict.OK:
         return ClaimAnswer(verdict)
-    key, trace, item = read_item(row[3])
+    queued = read_item(row[3])
     claimed = Claimed(
         run_id=run_id,
         slot=held.slot,
         token=held.token,
         delivery=row[1],
-        item=item,
+        item=queued.item,
         briefing_hash=row[2].decode(),
-        key=key,
-        trace=trace,
-        progress=tuple(row[4]) if len(row) > 4 else (),
+        key=queued.key,
+        trace=queued.trace,
+        progress=(*queued.progress, *(row[4] if len(row) > 4 else ())),
     )
     return ClaimAnswer(verdict, claimed)

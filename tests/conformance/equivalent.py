@@ -1,0 +1,14 @@
+"""Expected leaves that another value cannot make fail, and why."""
+
+from fnmatch import fnmatch
+
+REASONS: dict[str, str] = {
+    "*outermost_events_have_no_branch_name.nodes.reversed": "the names are a set",
+}
+"""`folder/file::case place`, with `*` for anything, to the reason."""
+
+
+def reason_of(address: str, place: tuple[str | int, ...]) -> str | None:
+    """Why a changed leaf there means the same; None where it does not."""
+    shown = f"{address} {'.'.join(map(str, place))}"
+    return next((reason for pattern, reason in REASONS.items() if fnmatch(shown, pattern)), None)

@@ -1,0 +1,5 @@
+"""Where the fixtures are, unless somebody says so."""
+
+from pathlib import Path
+
+DEFAULT = Path(__file__).parents[3] / "shared" / "conformance"

@@ -1,0 +1,249 @@
+"""What a fixture's nodes do: each directive in the order in which it stands."""
+
+import asyncio
+import builtins
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from orchestrator.context import current_fan_out_index, current_invocation_id, current_run_id
+from orchestrator.observers.draining import drain_events_for
+from tests.conformance.document import Section, UnknownDirective
+from tests.conformance.world import World, calls_so_far
+
+NOT_OF_THE_BODY = frozenset({"middleware", "error_category"})
+
+Do = Callable[[Any], Awaitable[dict[str, Any]]]
+
+
+class MockFailure(Exception):
+    """What a failure mock raises; it has a category where the fixture gives one."""
+
+    def __init__(self, message: str, category: str | None = None) -> None:
+        self.category = category
+        super().__init__(message)
+
+
+class Body:
+    """A node's function, made of its directives."""
+
+    def __init__(self, section: Section, world: World) -> None:
+        self._category = section.take("error_category")
+        self._steps = [
+            _directive(section, key, world, category=self._category)
+            for key in section.keys
+            if key not in NOT_OF_THE_BODY
+        ]
+        self._world = world
+        if not self._steps:
+            raise UnknownDirective(f"{section.path} does nothing")
+
+    async def __call__(self, state: Any) -> dict[str, Any]:
+        update: dict[str, Any] = {}
+        self._world.in_flight += 1
+        self._world.most_in_flight = max(self._world.most_in_flight, self._world.in_flight)
+        try:
+            for step in self._steps:
+                update |= await step(state)
+        finally:
+            self._world.in_flight -= 1
+        return update
+
+
+def _directive(section: Section, key: str, world: World, *, category: str | None) -> Do:
+    if key in PLAIN:
+        return PLAIN[key](section.take(key))
+    if key in MOCKS:
+        return MOCKS[key](section.section(key), f"{section.path}.{key}", world)
+    if key == "raises":
+        return _raising(section.take(key), category)
+    if key == "invoke_drain_events_for":
+        return _draining(section.section(key), section.path.rsplit(".", 1)[-1], world)
+    raise UnknownDirective(f"{section.path}.{key}")
+
+
+def _constant(update: Mapping[str, Any]) -> Do:
+    async def do(_state: Any) -> dict[str, Any]:
+        # A body that waits lets others begin, so that what is said about concurrency can be seen.
+        await asyncio.sleep(0.001)
+        return dict(update)
+
+    return do
+
+
+def _resolved(update: Mapping[str, Any]) -> Do:
+    async def do(state: Any) -> dict[str, Any]:
+        await asyncio.sleep(0.001)
+        return {name: value_in(state, value) for name, value in update.items()}
+
+    return do
+
+
+def value_in(state: Any, value: Any) -> Any:
+    """A literal, or the field's value where a text names a field."""
+    if isinstance(value, str) and value in type(state).model_fields:
+        return getattr(state, value)
+    return value
+
+
+def _multiplied(spec: Mapping[str, Any]) -> Do:
+    factor = spec.get("multiplier", 1)
+    sources = {target: source for target, source in spec.items() if target != "multiplier"}
+
+    async def do(state: Any) -> dict[str, Any]:
+        await asyncio.sleep(0.001)
+        return {target: getattr(state, source) * factor for target, source in sources.items()}
+
+    return do
+
+
+def _raising(spec: Any, category: str | None) -> Do:
+    async def do(_state: Any) -> dict[str, Any]:
+        await asyncio.sleep(0.001)
+        if isinstance(spec, str):
+            raise MockFailure(spec, category)
+        kind = getattr(builtins, spec["exception_kind"])
+        raise kind(spec["message"])
+
+    return do
+
+
+def _sleeping(milliseconds: float) -> Do:
+    async def do(_state: Any) -> dict[str, Any]:
+        await asyncio.sleep(milliseconds / 1000)
+        return {}
+
+    return do
+
+
+def _draining(section: Section, node: str, world: World) -> Do:
+    timeout, observer = section.take("timeout_seconds"), section.take("snapshot_observer")
+
+    async def do(_state: Any) -> dict[str, Any]:
+        invocation_id = current_invocation_id() or ""
+        began = time.monotonic()
+        world.drains[invocation_id][node] = await drain_events_for(invocation_id, timeout=timeout)
+        world.drain_seconds[invocation_id] = time.monotonic() - began
+        if observer is not None:
+            kept = list(world.observers[observer].buckets[invocation_id])
+            world.snapshots[invocation_id][node] = {observer: kept}
+        return {}
+
+    return do
+
+
+def is_first_run() -> bool:
+    """Whether this is the invocation that began the run."""
+    return current_invocation_id() == current_run_id()
+
+
+def _flaky(section: Section, mock: str, world: World) -> Do:
+    if "fail_first_invocation_only" in section:
+        section.take("fail_first_invocation_only")
+        success = section.take("on_success", {})
+
+        async def fail_first(state: Any) -> dict[str, Any]:
+            if is_first_run():
+                raise MockFailure("the first run fails", "provider_unavailable")
+            return {name: value_in(state, value) for name, value in success.items()}
+
+        return fail_first
+    sequence, success = section.take("failure_sequence", []), section.take("success_update", {})
+    if "fail_count" in section:
+        sequence = [{"message": "flaky", "category": section.take("category")}] * section.take("fail_count")
+    success = section.take("on_success", success)
+
+    async def fail_in_sequence(state: Any) -> dict[str, Any]:
+        world.flaky_calls += 1
+        call = calls_so_far(world.counters, mock)
+        if call < len(sequence) and sequence[call] is not None:
+            raise _failure(sequence[call])
+        return {name: value_in(state, value) for name, value in success.items()}
+
+    return fail_in_sequence
+
+
+def _failure(spec: Mapping[str, Any]) -> MockFailure:
+    unknown = set(spec) - {"category", "message", "transient", "cause"}
+    if unknown:
+        raise UnknownDirective(f"failure {sorted(unknown)}")
+    failure = MockFailure(spec.get("message", "flaky"), spec.get("category"))
+    if spec.get("cause") is not None:
+        failure.__cause__ = _failure(spec["cause"])
+    return failure
+
+
+def _succeeding(section: Section, fails: Callable[[Any], MockFailure | None]) -> Do:
+    success = section.take("success_compute", section.take("on_success", {}))
+
+    async def do(state: Any) -> dict[str, Any]:
+        await asyncio.sleep(0.001)
+        failure = fails(state)
+        if failure is not None:
+            raise failure
+        return {name: value_in(state, value) for name, value in success.items()}
+
+    return do
+
+
+def _flaky_by_index(section: Section, mock: str, world: World) -> Do:
+    item = section.take("fail_when_idx")
+    count, category = section.take("fail_count_per_idx", 0), section.take("category", "provider_unavailable")
+
+    def fails(state: Any) -> MockFailure | None:
+        if item is not None and item in state.model_dump().values():
+            return MockFailure(f"item {item}", category)
+        is_early = count > 0 and calls_so_far(world.counters, mock) < count
+        return MockFailure("an early attempt", category) if is_early else None
+
+    return _succeeding(section, fails)
+
+
+def _flaky_per_index(section: Section, _mock: str, _world: World) -> Do:
+    first, always = section.take("fail_first_run_indices", []), section.take("always_fail_indices", [])
+
+    def fails(_state: Any) -> MockFailure | None:
+        index = current_fan_out_index()
+        if index in always or (index in first and is_first_run()):
+            return MockFailure(f"instance {index}", "provider_invalid_response")
+        return None
+
+    return _succeeding(section, fails)
+
+
+def _flaky_instance_only(section: Section, mock: str, world: World) -> Do:
+    count, category = section.take("fail_count_per_instance", 0), section.take("category")
+
+    def fails(_state: Any) -> MockFailure | None:
+        is_early = calls_so_far(world.counters, mock) < count
+        return MockFailure("an early run of the instance", category) if is_early else None
+
+    return _succeeding(section, fails)
+
+
+def _flaky_resume_aware(section: Section, mock: str, world: World) -> Do:
+    first, resumed = section.take("fail_first_invocation_count"), section.take("fail_resumed_invocation_count")
+    category = section.take("category")
+
+    def fails(_state: Any) -> MockFailure | None:
+        turn, limit = ("first", first) if is_first_run() else ("resumed", resumed)
+        is_early = calls_so_far(world.counters, f"{mock}.{turn}") < limit
+        return MockFailure(f"an early attempt of the {turn} run", category) if is_early else None
+
+    return _succeeding(section, fails)
+
+
+PLAIN: dict[str, Callable[[Any], Do]] = {
+    "update": _constant,
+    "update_pure": _resolved,
+    "update_from_field": _multiplied,
+    "noop": lambda _value: _constant({}),
+    "sleep_ms": _sleeping,
+}
+MOCKS: dict[str, Callable[[Section, str, World], Do]] = {
+    "flaky": _flaky,
+    "flaky_by_index": _flaky_by_index,
+    "flaky_per_index": _flaky_per_index,
+    "flaky_instance_only": _flaky_instance_only,
+    "flaky_resume_aware": _flaky_resume_aware,
+}

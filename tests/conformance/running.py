@@ -1,0 +1,249 @@
+"""Runs one case and keeps everything that can be said about it."""
+
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from backends.opening import open_store
+from orchestrator.checkpoint.memory import MemoryStore
+from orchestrator.checkpoint.record import CheckpointRecord
+from orchestrator.compiled import CompiledGraph
+from orchestrator.errors import RollforwardError
+from orchestrator.execution.lane import Lane, Options
+from orchestrator.execution.orchestrator import Orchestrator
+from orchestrator.execution.stepping import local_lane
+from orchestrator.observers.delivery import DrainSummary
+from orchestrator.observers.event import Event, NodeEvent
+from orchestrator.observers.subscription import Subscription
+from tests.conformance.building import LABEL, Building
+from tests.conformance.document import Case, Section, UnknownDirective
+from tests.conformance.observer_kind import Log, attach
+from tests.conformance.seeding import RUN_ID, seeded
+from tests.conformance.store import Batched, Crashing, Watched
+from tests.conformance.world import World
+
+MakeLane = Callable[[CompiledGraph[Any]], Lane]
+Start = Callable[[Sequence[Subscription]], Awaitable[Any]]
+
+
+@dataclass
+class Run:
+    """One invocation of a case."""
+
+    final: Any = None
+    error: BaseException | None = None
+    run_id: str = ""
+    invocation_id: str = ""
+    correlation_id: str = ""
+    events: list[Event] = field(default_factory=list)
+    drain: DrainSummary | None = None
+    drain_seconds: float = 0.0
+    log: list[tuple[str, Event]] = field(default_factory=list)
+
+    @property
+    def nodes(self) -> list[NodeEvent]:
+        return [event for event in self.events if isinstance(event, NodeEvent)]
+
+
+@dataclass
+class Played:
+    """A whole case after it was run."""
+
+    case: Section
+    world: World
+    building: Building | None = None
+    graph: CompiledGraph[Any] | None = None
+    compile_error: RollforwardError | None = None
+    store: Watched | None = None
+    runs: list[Run] = field(default_factory=list)
+    record: CheckpointRecord | None = None
+    log: Log = field(default_factory=Log)
+
+    @property
+    def last(self) -> Run:
+        return self.runs[-1]
+
+
+def options() -> Options:
+    return Options(owner="conformance")
+
+
+class Player:
+    """Plays a case: compiles its graph, invokes it as often as the case says, and resumes it."""
+
+    def __init__(self, case: Case, stack: AsyncExitStack, make_lane: MakeLane | None = None) -> None:
+        self._case = case
+        self._stack = stack
+        self._make_lane = make_lane or (lambda graph: local_lane(graph, options()))
+        self.played = Played(case.section(), World())
+        self._section = self.played.case
+        self._store: Any = None
+        self._batched: Batched | None = None
+
+    async def play(self) -> Played:
+        played = self.played
+        played.building = Building(self._section, played.world, f"{LABEL}{self._case.address}")
+        try:
+            played.graph = played.building.graph()
+        except RollforwardError as error:
+            played.compile_error = error
+            return played
+        attach(
+            self._section.listed("observers"),
+            played.graph,
+            played.building.subgraphs,
+            log=played.log,
+            world=played.world,
+        )
+        self._open_store()
+        await self._play(played.graph)
+        return played
+
+    @property
+    def store(self) -> Any:
+        """The case's store, once it is open."""
+        assert self.played.store is not None
+        return self.played.store
+
+    def _open_store(self) -> None:
+        kind = self._section.take("checkpointer", "in_memory")
+        inner: Any
+        if isinstance(kind, dict):
+            if kind["kind"] != "in_memory_batched":
+                raise UnknownDirective(f"checkpointer {kind}")
+            self._batched = Batched(MemoryStore(), kind["fan_out_internal_save_batching"]["flush_every"])
+            inner = self._batched
+        elif kind == "sqlite":
+            folder = self._stack.enter_context(tempfile.TemporaryDirectory())
+            inner = open_store(f"sqlite:///{Path(folder) / 'state.db'}", namespace="conformance")
+            self._stack.push_async_callback(inner.close)
+        elif kind == "in_memory":
+            inner = MemoryStore()
+        else:
+            raise UnknownDirective(f"checkpointer {kind}")
+        self.played.store = Watched(inner)
+
+    async def _play(self, graph: CompiledGraph[Any]) -> None:
+        section = self._section
+        if "seeded_record" in section:
+            await self.store.seed(seeded(section.section("seeded_record"), graph))
+            await self._resume(graph, section.section("resume"), RUN_ID)
+        elif "invocations" in section:
+            for invocation in section.listed("invocations"):
+                await self._invoke(graph, self._state(graph, invocation.take("initial_state")), invocation)
+        elif "invoke_with" in section:
+            await self._resume_unknown(graph, section.section("invoke_with").take("resume_invocation"))
+        else:
+            await self._invoke_often(graph, section.take("run_count", 1))
+            if "resume" in section:
+                await self._resume_first(graph, section.section("resume"))
+
+    async def _invoke_often(self, graph: CompiledGraph[Any], times: int) -> None:
+        for _ in range(times):
+            await self._invoke(graph, self._state(graph, self._section.take("initial_state")), self._section)
+
+    async def _resume_unknown(self, graph: CompiledGraph[Any], run_id: str) -> None:
+        await self._invoke_often(graph, self._section.take("populate_checkpointer_via_runs", 0))
+        await self._drive(graph, self._start(graph, run_id))
+
+    def _state(self, graph: CompiledGraph[Any], values: Any) -> Any:
+        kind = graph.state_class
+        if "runtime_state_subclass" in self._section:
+            version = self._section.take("runtime_state_subclass")["schema_version"]
+            kind = type("Runtime", (kind,), {"schema_version": version, "__module__": __name__})
+        return kind.model_validate(values or {})
+
+    async def _invoke(self, graph: CompiledGraph[Any], state: Any, section: Section) -> None:
+        store = self._crashing(self.store)
+        orchestrator = Orchestrator(store, lane=self._lane(graph), options=options())
+        ids = {
+            "run_id": self._section.take("caller_invocation_id"),
+            "correlation_id": self._section.take("caller_correlation_id"),
+        }
+
+        async def start(subscriptions: Sequence[Subscription]) -> Any:
+            run = await orchestrator.submit(graph, state, **ids)
+            return await orchestrator.start(run.run_id, graph, subscriptions=subscriptions)
+
+        drain = section.section("invoke").section("drain") if "invoke" in section else section.section("drain")
+        timeout = drain.take("timeout_seconds")
+        await self._drive(graph, start, timeout=timeout)
+        if self._batched is not None:
+            self._batched.lose()
+
+    def _lane(self, graph: CompiledGraph[Any]) -> Lane:
+        return self._make_lane(graph)
+
+    def _crashing(self, store: Any) -> Any:
+        if "crash_injection" in self._section:
+            spec = self._section.section("crash_injection")
+            at = spec.section("after_fan_out_instance")
+            place = (at.take("node"), at.take("index")) if at.keys else None
+            return Crashing(store, node=spec.take("after_node"), instance=place)
+        for name, node in (self._section.take("nodes") or {}).items():
+            index = (node.get("fan_out") or {}).get("abort_after_instance")
+            if index is not None:
+                return Crashing(store, instance=(name, index), aborts=True)
+        return store
+
+    def _start(self, graph: CompiledGraph[Any], run_id: str) -> Start:
+        # The process that began the run is gone: its lease need not be waited for.
+        orchestrator = Orchestrator(self.store, lane=self._lane(graph), options=options(), is_dead=lambda _owner: True)
+
+        async def start(subscriptions: Sequence[Subscription]) -> Any:
+            return await orchestrator.start(run_id, graph, subscriptions=subscriptions)
+
+        return start
+
+    async def _drive(
+        self,
+        graph: CompiledGraph[Any],
+        start: Start,
+        *,
+        timeout: float | None = None,
+    ) -> Run:
+        run = Run()
+        self.played.runs.append(run)
+        told_before = len(self.played.log.entries)
+
+        async def observe(event: Event) -> None:
+            run.events.append(event)
+
+        subscriptions = [*self.played.log.of_invocation, Subscription(observe)]
+        try:
+            handle = await start(subscriptions)
+            run.run_id, run.invocation_id = handle.run_id, handle.invocation_id
+            run.final = await handle.result()
+        except Exception as error:  # noqa: BLE001 - whatever ends a run is what its assertions are about
+            run.error = error
+        began = time.monotonic()
+        run.drain = await graph.drain(timeout)
+        run.drain_seconds = time.monotonic() - began
+        run.log = self.played.log.entries[told_before:]
+        if run.run_id:
+            kept = await self.store.find(run.run_id)
+            run.correlation_id = kept.correlation_id
+        return run
+
+    async def _resume_first(self, graph: CompiledGraph[Any], resume: Section) -> None:
+        resume.take("from_first_run")
+        first = self.played.runs[0]
+        self.played.record = await self.store.load(first.run_id)
+        changed = resume.take("resume_with_modified_items")
+        run_id = first.run_id
+        if changed is not None:
+            assert self.played.record is not None
+            # The same record, as it were with other items.
+            other = replace(self.played.record, run_id=RUN_ID, state={**self.played.record.state, **changed})
+            await self.store.seed(other)
+            run_id = RUN_ID
+        await self._resume(graph, resume, run_id)
+
+    async def _resume(self, graph: CompiledGraph[Any], resume: Section, run_id: str) -> None:
+        resume.take("from_seeded_record")
+        resume.take("caller_invocation_id")
+        await self._drive(graph, self._start(graph, run_id))

@@ -1,0 +1,69 @@
+"""What a fixture's nodes and middleware leave behind for its assertions, and what its failure mocks count."""
+
+import os
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import redis
+
+from orchestrator.context import current_lineage, current_run_id
+
+COUNTERS = "ROLLFORWARD_CONFORMANCE_COUNTERS"
+"""The environment variable with the Redis that failure mocks count in, where their nodes run in several processes."""
+
+
+class Counters(Protocol):
+    """Counts calls, by whatever tells one mock of one instance of one run from all others."""
+
+    def next(self, key: str) -> int:
+        """How often this was asked before with this key."""
+
+
+class MemoryCounters:
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def next(self, key: str) -> int:
+        self._counts[key] += 1
+        return self._counts[key] - 1
+
+
+class RedisCounters:
+    def __init__(self, url: str) -> None:
+        self._client = redis.Redis.from_url(url)
+
+    def next(self, key: str) -> int:
+        return int(self._client.incr(f"conformance:{key}")) - 1
+
+
+def counters() -> Counters:
+    """Those of this process, or those that all processes share."""
+    url = os.environ.get(COUNTERS)
+    return MemoryCounters() if url is None else RedisCounters(url)
+
+
+def calls_so_far(counted: Counters, mock: str) -> int:
+    """How often this mock was called before, in this instance of this run."""
+    place = "/".join(f"{step.node}[{step.index}]" for step in current_lineage())
+    return counted.next(f"{current_run_id()}:{place}:{mock}")
+
+
+@dataclass
+class World:
+    """Shared by everything that one case builds in one process."""
+
+    counters: Counters = field(default_factory=counters)
+    observers: dict[str, Any] = field(default_factory=dict)
+    flaky_calls: int = 0
+    trace_records: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    captured: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    side_channel: dict[str, Any] = field(default_factory=dict)
+    degraded_from: list[Any] = field(default_factory=list)
+    caught: list[Exception] = field(default_factory=list)
+    drains: dict[str, dict[str, Any]] = field(default_factory=lambda: defaultdict(dict))
+    drain_seconds: dict[str, float] = field(default_factory=dict)
+    snapshots: dict[str, dict[str, Any]] = field(default_factory=lambda: defaultdict(dict))
+    migrations_run: list[str] = field(default_factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0

@@ -1,0 +1,241 @@
+"""What an instance got so far is found again by its next delivery."""
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from orchestrator.context import Cancellation
+from orchestrator.errors import LedgerUnavailable
+from orchestrator.execution.briefing import Briefing
+from orchestrator.fan_out.instance import Runtime, run_instance
+from orchestrator.identity import FanOutKey, Slot
+from orchestrator.ledger.claim import Claimed, Held
+from orchestrator.report import Outcome, Report
+from rollforward import END, GraphBuilder, State, append, current_fan_out_index
+
+KEY = FanOutKey((), "outer")
+
+
+class One(State):
+    item: int = 0
+    out: int = 0
+
+
+class Middle(State):
+    items: list[int] = []
+    results: Annotated[list[int], append] = []
+    errors: list[dict[str, str]] = []
+
+
+class Top(State):
+    items: list[list[int]] = []
+    results: Annotated[list[list[int]], append] = []
+
+
+@dataclass
+class Deliveries:
+    """One outer instance, delivered again and again; `broken` items fail."""
+
+    instance_middleware: tuple[Any, ...] = ()
+    policy: Literal["fail_fast", "collect"] = "fail_fast"
+    broken: set[int] = field(default_factory=set)
+    ran: list[int] = field(default_factory=list)
+    calls: list[Sequence[bytes]] = field(default_factory=list)
+    is_away: bool = False
+
+    def keep(self, _run_id: str, _held: Held, entries: Sequence[bytes]) -> bool:
+        assert threading.current_thread() is not threading.main_thread()
+        if self.is_away:
+            raise LedgerUnavailable("gone")
+        self.calls.append(list(entries))
+        return True
+
+    async def double(self, state: One) -> dict[str, Any]:
+        self.ran.append(state.item)
+        assert current_fan_out_index() is not None
+        if state.item in self.broken:
+            raise ValueError("broken")
+        return {"out": state.item * 2}
+
+    async def deliver(self, items: list[int], *, size: int = 8_388_608) -> Report:
+        graph, progress = self._graph(), [one for call in self.calls for one in call]
+        runtime = Runtime(worker="w", find=lambda _name, _fingerprint: graph, keep=self.keep)
+        self.ran.clear()
+        return await run_instance(*claimed(graph, items, progress, size=size), runtime, Cancellation())
+
+    def _graph(self) -> Any:
+        leaf = GraphBuilder(One).add_node("leaf", self.double).set_entry("leaf").add_edge("leaf", END).compile()
+        fields: Any = {"items_field": "items", "target_field": "results"}
+        errors: Any = {"errors_field": "errors"} if self.policy == "collect" else {}
+        middle = (
+            GraphBuilder(Middle)
+            .add_fan_out_node(
+                "inner",
+                subgraph=leaf,
+                item_field="item",
+                collect_field="out",
+                concurrency=1,
+                error_policy=self.policy,
+                **fields,
+                **errors,
+            )
+            .set_entry("inner")
+            .add_edge("inner", END)
+            .compile()
+        )
+        return (
+            GraphBuilder(Top)
+            .add_fan_out_node(
+                "outer",
+                subgraph=middle,
+                item_field="items",
+                collect_field="results",
+                instance_middleware=self.instance_middleware,
+                **fields,
+            )
+            .set_entry("outer")
+            .add_edge("outer", END)
+            .compile("kept")
+        )
+
+
+def claimed(
+    graph: Any, items: list[Any], progress: Sequence[bytes], *, size: int = 8_388_608
+) -> tuple[Claimed, Briefing]:
+    briefing = Briefing(
+        run_id="r",
+        invocation_id="i",
+        correlation_id="c",
+        graph=graph.name,
+        fingerprint=graph.fingerprint,
+        fan_out=KEY,
+        inputs="{}",
+        instance_count=1,
+        max_result_bytes=size,
+    )
+    work = Claimed(
+        run_id="r",
+        slot=Slot(KEY.id, 0),
+        token="t",
+        delivery=1,
+        briefing_hash="",
+        item=json.dumps({"items": items}).encode(),
+        progress=tuple(progress),
+    )
+    return work, briefing
+
+
+def results(report: Report) -> list[Any]:
+    found: list[Any] = json.loads(report.partial or "{}")["results"]
+    return found
+
+
+async def test_only_the_missing_nested_instances_run_in_the_next_delivery():
+    deliveries = Deliveries(broken={5})
+    first = await deliveries.deliver([1, 2, 3, 4, 5])
+    assert (first.outcome, deliveries.ran) == (Outcome.FAILED, [1, 2, 3, 4, 5])
+    deliveries.broken.clear()
+    second = await deliveries.deliver([1, 2, 3, 4, 5])
+    assert deliveries.ran == [5]
+    assert results(second) == [2, 4, 6, 8, 10]
+
+
+async def test_a_nested_instance_that_begins_with_another_item_runs_again():
+    deliveries = Deliveries()
+    await deliveries.deliver([1, 2, 3])
+    report = await deliveries.deliver([1, 7, 3])
+    assert (deliveries.ran, results(report)) == ([7], [2, 14, 6])
+
+
+async def test_a_collected_error_is_a_contribution_and_does_not_run_again():
+    deliveries = Deliveries(policy="collect", broken={2})
+    await deliveries.deliver([1, 2, 3])
+    report = await deliveries.deliver([1, 2, 3])
+    assert (deliveries.ran, results(report)) == ([], [2, 6])
+
+
+async def test_what_is_added_during_a_call_goes_with_the_next():
+    deliveries = Deliveries()
+    await deliveries.deliver(list(range(500)))
+    assert sum(len(call) for call in deliveries.calls) == 500
+    assert len(deliveries.calls) < 500
+
+
+async def test_a_ledger_that_is_away_costs_repeated_execution_only():
+    deliveries = Deliveries(is_away=True)
+    assert results(await deliveries.deliver([1, 2])) == [2, 4]
+    await deliveries.deliver([1, 2])
+    assert deliveries.ran == [1, 2]
+
+
+async def test_what_is_over_the_limit_is_not_kept():
+    deliveries = Deliveries()
+    assert results(await deliveries.deliver([1], size=100)) == [2]
+    assert deliveries.calls == []
+
+
+async def test_what_another_version_kept_is_left_alone():
+    deliveries = Deliveries(calls=[[b'{"kind": "later"}', b"no json", b'{"kind": "nested_reported"}', b"[]"]])
+    assert results(await deliveries.deliver([1])) == [2]
+
+
+async def test_another_attempt_of_the_outer_instance_in_one_delivery_is_new_work():
+    attempts: list[int] = []
+
+    async def twice(state: Any, call: Any) -> Any:
+        attempts.append(1)
+        await call(state)
+        return await call(state)
+
+    deliveries = Deliveries(instance_middleware=(twice,))
+    await deliveries.deliver([1, 2])
+    assert deliveries.ran == [1, 2, 1, 2]
+    await deliveries.deliver([1, 2])
+    assert deliveries.ran == []
+
+
+async def test_two_levels_down_what_was_done_is_found_by_its_own_lineage():
+    ran: list[int] = []
+    kept: list[bytes] = []
+    is_broken = True
+
+    async def leaf(state: One) -> dict[str, Any]:
+        ran.append(state.item)
+        if is_broken and state.item == 4:
+            raise ValueError("broken")
+        return {"out": state.item * 2}
+
+    class Nest(State):
+        items: list[list[int]] = []
+        results: Annotated[list[list[int]], append] = []
+
+    class Whole(State):
+        items: list[list[list[int]]] = []
+        results: Annotated[list[list[list[int]]], append] = []
+
+    fields: Any = {"items_field": "items", "target_field": "results", "concurrency": 1}
+
+    def wrap(state: Any, subgraph: Any, item: str, collect: str) -> Any:
+        name = "outer" if state is Whole else "inner"
+        builder = GraphBuilder(state).add_fan_out_node(
+            name, subgraph=subgraph, item_field=item, collect_field=collect, **fields
+        )
+        return builder.set_entry(name).add_edge(name, END).compile("whole" if state is Whole else None)
+
+    one = GraphBuilder(One).add_node("leaf", leaf).set_entry("leaf").add_edge("leaf", END).compile()
+    graph = wrap(Whole, wrap(Nest, wrap(Middle, one, "item", "out"), "items", "results"), "items", "results")
+
+    def keep(_run_id: str, _held: Held, entries: Sequence[bytes]) -> bool:
+        kept.extend(entries)
+        return True
+
+    runtime = Runtime(worker="w", find=lambda _name, _fingerprint: graph, keep=keep)
+    first = await run_instance(*claimed(graph, [[1, 2], [3, 4]], kept), runtime, Cancellation())
+    assert first.outcome is Outcome.FAILED
+    ran.clear()
+    is_broken = False
+    second = await run_instance(*claimed(graph, [[1, 2], [3, 4]], kept), runtime, Cancellation())
+    assert results(second) == [[2, 4], [6, 8]]
+    assert ran == [4]
