@@ -1,13 +1,22 @@
 """Which fixtures are run, and where their instances run."""
 
 import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from orchestrator.execution.lane import Lane
+from rollforward.assembly import open_orchestrator_ledger
 from tests.conformance.document import cases
-from tests.conformance.location import DEFAULT
+from tests.conformance.location import DEFAULT, FIXTURES
 from tests.conformance.running import MakeLane
+from tests.conformance.world import COUNTERS
+from tests.service.redis import RedisServer
+from tests.service.worker import WorkerProcess
+from workers.dispatch import CeleryExecutor
+from workers.opening import open_worker_ledger
+from workers.settings import Settings
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,6 +40,43 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("case", found, ids=[case.address for case in found])
 
 
+@pytest.fixture(scope="session")
+def worker_settings(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings | None]:
+    """The settings of a deployment whose worker has the fixtures' graphs; None where no worker is asked for."""
+    if request.config.getoption("--executor") == "local":
+        yield None
+        return
+    folder = tmp_path_factory.mktemp("conformance")
+    redis = RedisServer(folder).start()
+    shared = {COUNTERS: redis.url, FIXTURES: str(Path(request.config.getoption("--fixtures")).absolute())}
+    os.environ[COUNTERS] = redis.url
+    worker = WorkerProcess(
+        folder, redis_url=redis.url, graphs=["tests.conformance.source"], concurrency=4, environment=shared
+    )
+    try:
+        worker.start()
+        yield Settings(redis_url=redis.url, broker_url=redis.url)
+    finally:
+        worker.stop()
+        redis.stop()
+        del os.environ[COUNTERS]
+
+
 @pytest.fixture
-def make_lane() -> MakeLane | None:
-    return None
+async def make_lane(worker_settings: Settings | None) -> AsyncIterator[MakeLane | None]:
+    """What gives the lane of a case; None for this process's own."""
+    if worker_settings is None:
+        yield None
+        return
+    ledger = open_orchestrator_ledger(worker_settings)
+    workers = open_worker_ledger(worker_settings)
+    executor = CeleryExecutor(worker_settings, workers)
+    lane = Lane(ledger=ledger, executor=executor)
+    try:
+        yield lambda _graph: lane
+    finally:
+        await executor.close()
+        await ledger.close_connections()
+        workers.close()

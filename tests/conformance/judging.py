@@ -314,7 +314,8 @@ def _in_flight(played: Played, run: Run, expected: dict[str, int]) -> None:
     bound = node.concurrency(run.final) if callable(node.concurrency) else node.concurrency
     expect.same(bound, expected["max_in_flight"], "the bound")
     expect.same(set(expected), {"max_in_flight"}, "what is asked of concurrency")
-    assert 1 < played.world.most_in_flight <= expected["max_in_flight"], f"{played.world.most_in_flight} in flight"
+    most = played.world.counters.most(run.run_id)
+    assert 1 < most <= expected["max_in_flight"], f"{most} in flight"
 
 
 def _phases_refused(played: Played, _run: Run, expected: bool) -> None:

@@ -40,13 +40,13 @@ class Body:
 
     async def __call__(self, state: Any) -> dict[str, Any]:
         update: dict[str, Any] = {}
-        self._world.in_flight += 1
-        self._world.most_in_flight = max(self._world.most_in_flight, self._world.in_flight)
+        run_id = current_run_id() or ""
+        self._world.counters.began(run_id)
         try:
             for step in self._steps:
                 update |= await step(state)
         finally:
-            self._world.in_flight -= 1
+            self._world.counters.ended(run_id)
         return update
 
 

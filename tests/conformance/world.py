@@ -19,22 +19,52 @@ class Counters(Protocol):
     def next(self, key: str) -> int:
         """How often this was asked before with this key."""
 
+    def began(self, run_id: str) -> None:
+        """A node of the run begins."""
+
+    def ended(self, run_id: str) -> None:
+        """A node of the run has ended."""
+
+    def most(self, run_id: str) -> int:
+        """How many nodes of the run ever ran at once."""
+
 
 class MemoryCounters:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
+        self._most: Counter[str] = Counter()
 
     def next(self, key: str) -> int:
         self._counts[key] += 1
         return self._counts[key] - 1
 
+    def began(self, run_id: str) -> None:
+        self._counts[run_id] += 1
+        self._most[run_id] = max(self._most[run_id], self._counts[run_id])
+
+    def ended(self, run_id: str) -> None:
+        self._counts[run_id] -= 1
+
+    def most(self, run_id: str) -> int:
+        return self._most[run_id]
+
 
 class RedisCounters:
     def __init__(self, url: str) -> None:
-        self._client = redis.Redis.from_url(url)
+        self._client: Any = redis.Redis.from_url(url)
 
     def next(self, key: str) -> int:
         return int(self._client.incr(f"conformance:{key}")) - 1
+
+    def began(self, run_id: str) -> None:
+        now = self._client.incr(f"conformance:running:{run_id}")
+        self._client.zadd(f"conformance:most:{run_id}", {"most": now}, gt=True)
+
+    def ended(self, run_id: str) -> None:
+        self._client.decr(f"conformance:running:{run_id}")
+
+    def most(self, run_id: str) -> int:
+        return int(self._client.zscore(f"conformance:most:{run_id}", "most") or 0)
 
 
 def counters() -> Counters:
@@ -65,5 +95,3 @@ class World:
     drain_seconds: dict[str, float] = field(default_factory=dict)
     snapshots: dict[str, dict[str, Any]] = field(default_factory=lambda: defaultdict(dict))
     migrations_run: list[str] = field(default_factory=list)
-    in_flight: int = 0
-    most_in_flight: int = 0
