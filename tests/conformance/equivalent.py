@@ -3,6 +3,8 @@
 from fnmatch import fnmatch
 
 REASONS: dict[str, str] = {
+    "*error_category_not.reversed": "the categories are a set",
+    "*state_one_of.reversed": "the states are a set",
     "*outermost_events_have_no_branch_name.nodes.reversed": "the names are a set",
 }
 """`folder/file::case place`, with `*` for anything, to the reason."""

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.checkpoint.record import CheckpointRecord, FanOutInstanceProgress
+from orchestrator.checkpoint.record import CheckpointRecord, FanOutInstanceProgress, InstanceState
 from orchestrator.errors import GraphError
 from orchestrator.graph.node import FanOutNode, ParallelBranchesNode, SubgraphNode
 from orchestrator.middleware.cause_chain import classify_cause_chain, derived_link
@@ -209,7 +209,7 @@ def saved_instance(instance: FanOutInstanceProgress, expected: Mapping[str, Any]
             case "state":
                 same(instance.state.value, value, f"{what}.state")
             case "state_one_of":
-                assert instance.state.value in value, f"{what}.state is {instance.state.value}"
+                assert instance.state in [InstanceState(one) for one in value], f"{what}.state is {instance.state}"
             case "result":
                 same((instance.result or {}).get(collected), value, f"{what}.result")
             case "result_is_error":

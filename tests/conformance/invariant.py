@@ -1,10 +1,10 @@
 """What fixtures say of a run in a word: every word is a check of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
-from orchestrator.errors import NodeException, ReducerError
+from orchestrator.errors import NodeException, ReducerError, RollforwardError
 from orchestrator.graph.node import FanOutNode, ParallelBranchesNode
 from orchestrator.observers.event import Event, NodeEvent, Phase
 from tests.conformance.document import Section, UnknownDirective
@@ -177,7 +177,15 @@ def _only_instances_are_batched(played: Played, _run: Run, _: Any) -> bool:
 
 
 def _is_not(_played: Played, run: Run, categories: list[str]) -> Any:
+    known = {kind.category for kind in _kinds(RollforwardError)}
+    assert known.issuperset(categories), f"no category of errors is called so: {set(categories) - known}"
     return categories if getattr(run.error, "category", None) not in categories else run.error
+
+
+def _kinds(kind: type[RollforwardError]) -> Iterator[type[RollforwardError]]:
+    yield kind
+    for inner in kind.__subclasses__():
+        yield from _kinds(inner)
 
 
 def _no_error(_played: Played, run: Run, _: Any) -> bool:
