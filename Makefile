@@ -23,6 +23,7 @@ demo: $(READY) ## audit the standard library on 2 workers, kill a worker and the
 
 test: $(READY) ## run all tests against real Redis, PostgreSQL and workers
 	$(BIN)/pytest -n 4 --dist worksteal
+	$(BIN)/pytest -q -n 2 tests/conformance --executor celery
 
 check: lint format types layers sizes test ## everything CI asks for; the tests come last
 

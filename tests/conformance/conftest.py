@@ -20,17 +20,20 @@ from workers.settings import Settings
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    # Heard only where this folder is asked for by name; what collects it among others has the defaults.
     # pytest has a switch of that name, which lists its fixtures; here the name is the suite's, and takes a folder.
     group = parser.getgroup("conformance")
     group._arggroup.conflict_handler = "resolve"
-    group.addoption("--fixtures", type=Path, default=DEFAULT, help="the folder with the conformance fixtures")
+    group.addoption(
+        "--fixtures", dest="conformance", type=Path, default=DEFAULT, help="the folder with the conformance fixtures"
+    )
     group.addoption("--executor", choices=("local", "celery"), default="local", help="where fan-out instances run")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" not in metafunc.fixturenames:
         return
-    fixtures: Path = metafunc.config.getoption("--fixtures")
+    fixtures: Path = metafunc.config.getoption("conformance", DEFAULT)
     if not fixtures.is_dir():
         if os.environ.get("CI"):
             raise pytest.UsageError(f"no conformance fixtures in {fixtures}; name their folder with --fixtures")
@@ -45,12 +48,12 @@ def worker_settings(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Settings | None]:
     """The settings of a deployment whose worker has the fixtures' graphs; None where no worker is asked for."""
-    if request.config.getoption("--executor") == "local":
+    if request.config.getoption("executor", "local") == "local":
         yield None
         return
     folder = tmp_path_factory.mktemp("conformance")
     redis = RedisServer(folder).start()
-    shared = {COUNTERS: redis.url, FIXTURES: str(Path(request.config.getoption("--fixtures")).absolute())}
+    shared = {COUNTERS: redis.url, FIXTURES: str(Path(request.config.getoption("conformance", DEFAULT)).absolute())}
     os.environ[COUNTERS] = redis.url
     worker = WorkerProcess(
         folder, redis_url=redis.url, graphs=["tests.conformance.source"], concurrency=4, environment=shared

@@ -1,0 +1,111 @@
+"""Random small graphs as values, from which a graph can be built again."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from hypothesis import strategies as st
+
+MOST_ITEMS = 3
+MOST_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Work:
+    """A function node; with `retried` its first attempt fails, with `isolated` every one does."""
+
+    retried: bool = False
+    isolated: bool = False
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A function node that is gone through several times, with a subgraph before it where there is one."""
+
+    turns: int
+    level: "Level | None" = None
+
+
+@dataclass(frozen=True)
+class Inside:
+    """A subgraph."""
+
+    level: "Level"
+
+
+@dataclass(frozen=True)
+class Wide:
+    """A fan-out; `failing` names the instance that fails, under `fail_fast` in the first invocation only."""
+
+    items: int
+    level: "Level"
+    policy: Literal["collect", "fail_fast"]
+    failing: int | None = None
+    retried: bool = False
+    on_orchestrator: bool = False
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Parallel branches."""
+
+    levels: tuple["Level", ...]
+
+
+Step = Work | Loop | Inside | Wide | Parallel
+
+
+@dataclass(frozen=True)
+class Level:
+    """A graph: its steps one after the other."""
+
+    steps: tuple[Step, ...]
+
+
+def levels(depth: int) -> st.SearchStrategy[Level]:
+    """Graphs that nest at most so deep."""
+    kinds: list[st.SearchStrategy[Step]] = [
+        st.builds(Work, retried=st.booleans(), isolated=st.booleans()),
+        st.builds(Loop, turns=st.integers(2, 3)),
+    ]
+    if depth > 0:
+        inner = levels(depth - 1)
+        kinds += [
+            st.builds(Inside, inner),
+            st.builds(Loop, turns=st.just(2), level=inner),
+            st.builds(Parallel, st.lists(inner, min_size=1, max_size=2).map(tuple)),
+            *[_wide(inner)] * 3,
+        ]
+    return st.builds(Level, st.lists(st.one_of(kinds), min_size=1, max_size=MOST_STEPS).map(tuple))
+
+
+def _wide(inner: st.SearchStrategy[Level]) -> st.SearchStrategy[Step]:
+    return st.builds(
+        Wide,
+        items=st.integers(1, MOST_ITEMS),
+        level=inner,
+        policy=st.sampled_from(["collect", "fail_fast"]),
+        failing=st.none() | st.integers(0, MOST_ITEMS - 1),
+        retried=st.booleans(),
+        on_orchestrator=st.booleans(),
+    )
+
+
+def mended(level: Level) -> Level:
+    """The graph in which nothing fails under `fail_fast`: what a resumed run of the other comes to."""
+    return Level(tuple(_mended(step) for step in level.steps))
+
+
+def _mended(step: Step) -> Step:
+    match step:
+        case Inside():
+            return Inside(mended(step.level))
+        case Loop(level=Level()):
+            assert step.level is not None
+            return Loop(step.turns, mended(step.level))
+        case Parallel():
+            return Parallel(tuple(mended(level) for level in step.levels))
+        case Wide():
+            failing = step.failing if step.policy == "collect" else None
+            return replace(step, level=mended(step.level), failing=failing)
+        case _:
+            return step
