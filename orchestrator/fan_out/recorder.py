@@ -129,6 +129,8 @@ class Recorder:
             live = await self._ledger.live(self._ownership.run_id, fan_out.id)
             # The message of one that was queued before may be gone: it is queued and told again.
             fan_out.announced(one.slot for one in live if one.state is not LiveState.QUEUED)
+            # One that was opened in the middle of a turn is filled in this one, before anything is waited for.
+            self._kicked.set()
 
     async def _news(self) -> list[Report]:
         """Wait for reports, for a new fan-out, or until it is time to sweep."""

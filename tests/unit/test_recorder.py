@@ -18,10 +18,11 @@ from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.fan_out import recorder, sweeping
 from orchestrator.fan_out.instance import Runtime
+from orchestrator.graph.builder import GraphBuilder
 from orchestrator.identity import Slot
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.middleware.retry import RetryMiddleware, deterministic_backoff
-from tests.unit.graph_of_numbers import Numbers, numbers_graph
+from tests.unit.graph_of_numbers import Number, Numbers, numbers_graph, square
 
 GRAPH = numbers_graph(concurrency=4)
 ITEMS = list(range(12))
@@ -411,3 +412,15 @@ class TestWhatIsLost:
 
         state, proof = await run(MemoryStore(), lane(ledger, Declining(ledger, runtime())))
         assert (state.squares, proof.ok, declined) == (SQUARES, True, {0, 5, 10})
+
+
+async def test_a_fan_out_after_another_one_waits_for_no_sweep(monkeypatch):
+    monkeypatch.setattr("orchestrator.fan_out.recorder.SWEEP_SECONDS", 1000.0)
+    number = GraphBuilder(Number).add_node("square", square).set_entry("square").compile()
+    options: Any = {"items_field": "numbers", "item_field": "number", "collect_field": "square"}
+    builder = GraphBuilder(Numbers).set_entry("one").add_edge("one", "two").add_edge("two", "three")
+    for name in ("one", "two", "three"):
+        builder.add_fan_out_node(name, subgraph=number, target_field="squares", **options)
+    async with asyncio.timeout(30):
+        end = await builder.compile().invoke(Numbers(numbers=[1, 2]))
+    assert end.squares == [1, 4] * 3
