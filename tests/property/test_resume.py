@@ -5,6 +5,7 @@ import os
 import uuid
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,10 +15,10 @@ from orchestrator.execution.lane import Options
 from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.execution.stepping import local_lane
 from tests.property.crash import CrashAfter, Crashed
-from tests.property.graph_plan import Level, levels, mended
+from tests.property.graph_plan import Inside, Level, Loop, Parallel, Wide, Work, levels, mended
 from tests.property.plan_graph import Bag, graph_of
 
-EXAMPLES = int(os.environ.get("ROLLFORWARD_PROPERTY_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("ROLLFORWARD_PROPERTY_EXAMPLES", "150"))
 MOST_INVOCATIONS = 60
 OF_THE_EXECUTION = frozenset({"traceback", "worker", "delivery", "attempt"})
 OPTIONS = Options(owner="property")
@@ -83,3 +84,24 @@ def test_a_resumed_run_comes_to_what_an_undisturbed_one_does(level: Level, crash
     state, record = asyncio.run(played(level, crashes))
     assert state == expected_state
     assert record == expected_record
+
+
+WORK = Work()
+EACH = Wide(2, Level((WORK,)), "collect")
+TELLING = {
+    "a loop around a fan-out": Level((Loop(2, Level((EACH,))), EACH)),
+    "fail_fast": Level((Wide(3, Level((WORK,)), "fail_fast", failing=1), WORK)),
+    "collected errors": Level((Wide(3, Level((WORK,)), "collect", failing=1), WORK)),
+    "nested": Level((Wide(2, Level((EACH,)), "collect"),)),
+    "stepped by the orchestrator": Level((Wide(2, Level((EACH,)), "collect", on_orchestrator=True),)),
+    "branches": Level((Parallel((Level((WORK, EACH)), Level((EACH, Loop(3))))), WORK)),
+    "a subgraph": Level((Inside(Level((WORK, EACH, WORK))), WORK)),
+}
+
+
+@pytest.mark.parametrize("level", TELLING.values(), ids=TELLING.keys())
+def test_no_write_is_a_wrong_moment_to_crash(level: Level):
+    expected = asyncio.run(played(mended(level), []))
+    for writes in range(1, 40):
+        assert asyncio.run(played(level, [writes])) == expected, f"after {writes} writes"
+        assert asyncio.run(played(level, [writes, 1, 2])) == expected, f"after {writes} writes, and again"
