@@ -8,7 +8,7 @@ COMPOSE := docker compose -f deploy/compose.yaml
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check fmt lint format types layers sizes bench docs up down clean
+.PHONY: help demo test chaos check fmt lint format types layers sizes bench docs up down clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,9 @@ demo: $(READY) ## audit the standard library on 2 workers, kill a worker and the
 test: $(READY) ## run all tests against real Redis, PostgreSQL and workers
 	$(BIN)/pytest -n 4 --dist worksteal
 	$(BIN)/pytest -q -n 2 tests/conformance --executor celery
+
+chaos: $(READY) ## crash random graphs at random writes, with a larger budget than `make test` has
+	ROLLFORWARD_PROPERTY_EXAMPLES=$${EXAMPLES:-3000} $(BIN)/pytest -q --timeout 3600 tests/property
 
 check: lint format types layers sizes test ## everything CI asks for; the tests come last
 
