@@ -21,6 +21,7 @@ from orchestrator.errors import (
 )
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import EnclosingInstance, FanOutKey
+from orchestrator.report import Position
 from tests.contract.checkpoint_case import (
     AWKWARD,
     ENDED,
@@ -28,7 +29,9 @@ from tests.contract.checkpoint_case import (
     LONG,
     contribution,
     error_row,
+    errors_of,
     fan_out_row,
+    fill,
     new_run,
     owned,
     step,
@@ -130,3 +133,15 @@ class TestRecordAsAWhole:
         record = await store.load("run-1")
         assert record is not None
         assert (record.run_id, record.invocation_id, record.correlation_id) == ("run-1", "inv-2", "c1")
+
+
+async def test_how_far_a_failed_instance_came_is_part_of_the_record(store):
+    own = await fill(store)
+    reached = Position(("files",), "fetch", 0, 2)
+    await store.record(own, [error_row(2, positions=(reached,))])
+    assert [report.positions for report in await errors_of(store)][-1] == (reached,)
+    record = await store.load("run-1")
+    (progress,) = record.fan_out_progress
+    (position,) = progress.instances[2].completed_inner_positions
+    assert (position.namespace, position.node_name, position.attempt_index) == (("files",), "fetch", 2)
+    assert (position.fan_out_index, progress.instances[2].state) == (2, InstanceState.IN_FLIGHT)
