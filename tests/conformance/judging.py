@@ -11,6 +11,7 @@ from tests.conformance.document import Section, UnknownDirective
 from tests.conformance.invariant import check_invariants
 from tests.conformance.invariant_of_event import check_event_invariants
 from tests.conformance.running import Played, Run
+from tests.conformance.world import MemoryCounters
 
 Judge = Callable[[Played, Run, Section, str], None]
 
@@ -315,7 +316,9 @@ def _in_flight(played: Played, run: Run, expected: dict[str, int]) -> None:
     expect.same(bound, expected["max_in_flight"], "the bound")
     expect.same(set(expected), {"max_in_flight"}, "what is asked of concurrency")
     most = played.world.counters.most(run.run_id)
-    assert 1 < most <= expected["max_in_flight"], f"{most} in flight"
+    assert most <= expected["max_in_flight"], f"{most} in flight"
+    # On one loop they surely meet; workers may be done with one before they hear of the next.
+    assert most > 1 or not isinstance(played.world.counters, MemoryCounters), "none ran beside another"
 
 
 def _phases_refused(played: Played, _run: Run, expected: bool) -> None:
