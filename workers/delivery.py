@@ -26,19 +26,21 @@ HARD_LIMIT_SHARE = 0.9
 """The pool's clock for the limit starts a little before or after this process's own."""
 
 
-def deliver(text: object, process: ProcessRuntime) -> list[Report]:
+def deliver(text: object, process: ProcessRuntime, *, began: float | None = None) -> list[Report]:
     """Run the instances of a message that are free to run; give the reports that the ledger took.
+
+    `began` is when this process was given the message, by its monotonic clock; by default now.
 
     Raises:
         MessageRefused: the message is not ours.
     """
+    began = time.monotonic() if began is None else began
     message = decode(text, process.seal)
     try:
         process.runtime.find(message.graph, message.fingerprint)
     except GraphNotFound as error:
         _decline(message, process, str(error))
         return []
-    began = time.monotonic()
     leases: list[Lease] = []
     try:
         leases += claim(message, process)

@@ -1,6 +1,7 @@
 """The one task that Celery knows of."""
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,9 +28,11 @@ def register(app: Celery, settings: Settings) -> CurrentRuntime:
 
     def run_instance(self: Any, text: str) -> None:
         """Verify, claim, run and report; whatever the user's code does has become a report by then."""
+        # The pool's clock for the hard limit runs by now, also while this process makes itself ready.
+        began = time.monotonic()
         try:
             _refuse_canvas(self.request)
-            reports = deliver(text, current.of(self.request.hostname))
+            reports = deliver(text, current.of(self.request.hostname), began=began)
         except MessageRefused as error:
             logger.warning("message refused", extra={"reason": error.reason})
             raise

@@ -265,7 +265,7 @@ async def test_a_child_that_is_asked_to_end_hands_back_what_it_has(desk, start_w
 
 
 async def test_an_instance_past_the_hard_limit_is_to_blame(desk, start_worker, tmp_path):
-    start_worker(concurrency=1, environment={**LONG_LEASE, "ROLLFORWARD_HARD_LIMIT_SECONDS": "1.5"})
+    start_worker(concurrency=1, environment={**LONG_LEASE, "ROLLFORWARD_HARD_LIMIT_SECONDS": "3"})
     await desk.start(1, act="wait", folder=tmp_path)
     (pid,) = await started_pids(tmp_path, 1)
     (lapse,) = await desk.sweep_until("lapsed", count=1, seconds=15)
