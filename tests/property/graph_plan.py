@@ -1,5 +1,6 @@
 """Random small graphs as values, from which a graph can be built again."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -34,7 +35,11 @@ class Inside:
 
 @dataclass(frozen=True)
 class Wide:
-    """A fan-out; `failing` names the instance that fails, under `fail_fast` in the first invocation only."""
+    """A fan-out; `failing` names the instance that fails.
+
+    It fails in every invocation where its failure is a result: under `collect`, or inside an instance of a fan-out
+    that collects (`is_collected`, see `settled`). Else the run fails with it, and the next invocation goes on.
+    """
 
     items: int
     level: "Level"
@@ -42,6 +47,11 @@ class Wide:
     failing: int | None = None
     retried: bool = False
     on_orchestrator: bool = False
+    is_collected: bool = False
+
+    @property
+    def fails_for_good(self) -> bool:
+        return self.policy == "collect" or self.is_collected
 
 
 @dataclass(frozen=True)
@@ -90,22 +100,39 @@ def _wide(inner: st.SearchStrategy[Level]) -> st.SearchStrategy[Step]:
     )
 
 
+def settled(level: Level, *, is_collected: bool = False) -> Level:
+    """The same graph, in which every fan-out knows whether one around it collects its failure."""
+
+    def around(wide: Wide) -> Wide:
+        inner = settled(wide.level, is_collected=is_collected or wide.policy == "collect")
+        return replace(wide, level=inner, is_collected=is_collected)
+
+    return _changed(level, around, lambda inner: settled(inner, is_collected=is_collected))
+
+
 def mended(level: Level) -> Level:
-    """The graph in which nothing fails under `fail_fast`: what a resumed run of the other comes to."""
-    return Level(tuple(_mended(step) for step in level.steps))
+    """The graph in which no failure ends the run: what a resumed run of the other comes to."""
+
+    def without(wide: Wide) -> Wide:
+        failing = wide.failing if wide.fails_for_good else None
+        return replace(wide, level=mended(wide.level), failing=failing)
+
+    return _changed(level, without, mended)
 
 
-def _mended(step: Step) -> Step:
-    match step:
-        case Inside():
-            return Inside(mended(step.level))
-        case Loop(level=Level()):
-            assert step.level is not None
-            return Loop(step.turns, mended(step.level))
-        case Parallel():
-            return Parallel(tuple(mended(level) for level in step.levels))
-        case Wide():
-            failing = step.failing if step.policy == "collect" else None
-            return replace(step, level=mended(step.level), failing=failing)
-        case _:
-            return step
+def _changed(level: Level, wide: Callable[[Wide], Wide], inner: Callable[[Level], Level]) -> Level:
+    def changed(step: Step) -> Step:
+        match step:
+            case Wide():
+                return wide(step)
+            case Inside():
+                return Inside(inner(step.level))
+            case Loop(level=Level()):
+                assert step.level is not None
+                return Loop(step.turns, inner(step.level))
+            case Parallel():
+                return Parallel(tuple(inner(level) for level in step.levels))
+            case _:
+                return step
+
+    return Level(tuple(changed(step) for step in level.steps))

@@ -136,7 +136,7 @@ class _Failing:
 
     async def __call__(self, state: Bag, call: Any) -> Any:
         is_first = current_invocation_id() == current_run_id()
-        if current_fan_out_index() == self._step.failing and (is_first or self._step.policy == "collect"):
+        if current_fan_out_index() == self._step.failing and (is_first or self._step.fails_for_good):
             raise Planned("as planned")
         return await call(state)
 

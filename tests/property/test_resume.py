@@ -15,7 +15,7 @@ from orchestrator.execution.lane import Options
 from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.execution.stepping import local_lane
 from tests.property.crash import CrashAfter, Crashed
-from tests.property.graph_plan import Inside, Level, Loop, Parallel, Wide, Work, levels, mended
+from tests.property.graph_plan import Inside, Level, Loop, Parallel, Wide, Work, levels, mended, settled
 from tests.property.plan_graph import Bag, graph_of
 
 EXAMPLES = int(os.environ.get("ROLLFORWARD_PROPERTY_EXAMPLES", "150"))
@@ -78,7 +78,7 @@ def comparable(state: dict[str, Any]) -> dict[str, Any]:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     database=None,
 )
-@given(level=levels(2), crashes=st.lists(st.integers(1, 12), max_size=4))
+@given(level=levels(2).map(settled), crashes=st.lists(st.integers(1, 12), max_size=4))
 def test_a_resumed_run_comes_to_what_an_undisturbed_one_does(level: Level, crashes: list[int]):
     expected_state, expected_record = asyncio.run(played(mended(level), []))
     state, record = asyncio.run(played(level, crashes))
