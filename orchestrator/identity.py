@@ -8,19 +8,21 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class EnclosingInstance:
-    """One step of a lineage: the instance of an outer fan-out that something runs inside of."""
+    """One step of a lineage: the instance of an outer fan-out, entered so often before, that something runs inside of."""
 
     namespace: tuple[str, ...]
     node: str
     index: int
+    visit: int = 0
 
     def to_json(self) -> list[Any]:
-        return [list(self.namespace), self.node, self.index]
+        later = [self.visit] if self.visit else []
+        return [list(self.namespace), self.node, self.index, *later]
 
     @classmethod
     def from_json(cls, value: list[Any]) -> "EnclosingInstance":
-        namespace, node, index = value
-        return cls(tuple(namespace), node, index)
+        namespace, *rest = value
+        return cls(tuple(namespace), *rest)
 
 
 Lineage = tuple[EnclosingInstance, ...]
@@ -61,7 +63,15 @@ class FanOutKey:
 
     def enclosing(self, index: int) -> Lineage:
         """The lineage of whatever runs inside instance `index`."""
-        return (*self.lineage, EnclosingInstance(self.namespace, self.node, index))
+        return (*self.lineage, EnclosingInstance(self.namespace, self.node, index, self.visit))
+
+    @property
+    def around(self) -> "FanOutKey | None":
+        """The entry in one of whose instances this one was made; None outside any."""
+        if not self.lineage:
+            return None
+        *outer, step = self.lineage
+        return FanOutKey(step.namespace, step.node, tuple(outer), step.visit)
 
 
 @dataclass(frozen=True, slots=True)

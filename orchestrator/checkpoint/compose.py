@@ -144,9 +144,7 @@ def _by_fan_out(rows: Iterable[SlotRow]) -> dict[str, dict[int, SlotRow]]:
 
 
 def _inner_positions(row: FanOutRow, index: int, inner: dict[Lineage, list[Step]]) -> tuple[NodePosition, ...]:
-    steps = inner.get(row.key.enclosing(index), ()) if inner else ()
-    # A lineage does not say which visit of the fan-out it belongs to; what came before the entry is an earlier one's.
-    return tuple(_position(step) for step in steps if step.position >= row.position)
+    return tuple(_position(step) for step in inner.get(row.key.enclosing(index), ())) if inner else ()
 
 
 def _instance(

@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.bitmap import Bitmap
+from orchestrator.checkpoint.excuse import Excuses
 from orchestrator.checkpoint.protocol import RecordReader
 from orchestrator.checkpoint.row import FanOutRow, Loss, Step, Tally
 from orchestrator.fan_out.fold import FoldHash
-from orchestrator.identity import FanOutKey
 from orchestrator.report import Outcome, Report
 
 
@@ -84,19 +84,15 @@ class Verification:
 async def verify(reader: RecordReader, run_id: str, *, has_succeeded: bool = False) -> Verification:
     """Count what is recorded of a run and compare it with what fan-in kept; nothing is written.
 
-    A fan-out that is not folded adds up when all of its instances are recorded and the run goes on still. One that was
-    entered again (a loop's turn, a retry of the node), or that ran inside an instance that did not succeed, owes
-    nothing.
+    A fan-out that is not folded adds up when all of its instances are recorded and the run goes on still. See `Excuses`
+    for those that owe nothing.
     """
-    rows = await reader.fan_outs(run_id)
-    latest = _latest_visits(rows)
-    failed_at: set[tuple[str, int]] = set()
+    rows, steps = await reader.fan_outs(run_id), await reader.steps(run_id)
+    excuses = Excuses(rows, steps)
     verified = []
     for row in sorted(rows, key=lambda row: len(row.key.lineage)):
-        is_excused = latest[_place(row)] > row.key.visit or _is_inside_failure(row, rows, failed_at)
         count = await _count(reader, run_id, row)
-        failed_at.update((row.id, index) for index in count.failed_indexes)
-        superseded = is_excused and row.fold is None
+        superseded = excuses.excuse(row, count.seen)
         problems = [] if superseded else list(_damage(row, count, is_fold_due=has_succeeded))
         problems.extend(_tally_damage(await reader.tally(run_id, row.id), count))
         verified.append(_verification(row, count, superseded=superseded, problems=tuple(problems)))
@@ -104,7 +100,7 @@ async def verify(reader: RecordReader, run_id: str, *, has_succeeded: bool = Fal
     return Verification(
         run_id,
         tuple(sorted(verified, key=lambda fan_out: order[fan_out.row.id])),
-        tuple(_step_damage(await reader.steps(run_id), rows)),
+        tuple(_step_damage(steps, rows)),
     )
 
 
@@ -113,7 +109,6 @@ class _Count:
     seen: Bitmap
     hash: FoldHash = field(default_factory=FoldHash)
     outcomes: Counter[Outcome] = field(default_factory=Counter)
-    failed_indexes: list[int] = field(default_factory=list)
     duplicates: int = 0
     executions: int = 0
 
@@ -124,8 +119,6 @@ class _Count:
             return
         self.hash.add(index, report.hash)
         self.outcomes[report.outcome] += 1
-        if report.outcome is not Outcome.SUCCEEDED:
-            self.failed_indexes.append(index)
         self.executions += max(report.delivery, losses + (report.outcome is not Outcome.LOST))
 
 
@@ -194,26 +187,3 @@ def _latest_generation(losses: list[Loss]) -> list[Loss]:
     for loss in losses:
         latest[loss.slot.index] = max(latest.get(loss.slot.index, 0), loss.slot.generation)
     return [loss for loss in losses if loss.slot.generation == latest[loss.slot.index]]
-
-
-def _place(row: FanOutRow) -> FanOutKey:
-    return replace(row.key, visit=0)
-
-
-def _latest_visits(rows: list[FanOutRow]) -> dict[FanOutKey, int]:
-    latest: dict[FanOutKey, int] = {}
-    for row in rows:
-        latest[_place(row)] = max(latest.get(_place(row), 0), row.key.visit)
-    return latest
-
-
-def _is_inside_failure(row: FanOutRow, rows: list[FanOutRow], failed_at: set[tuple[str, int]]) -> bool:
-    if not row.key.lineage:
-        return False
-    *outer, step = row.key.lineage
-    enclosing = [
-        other.id
-        for other in rows
-        if (other.key.namespace, other.key.node, other.key.lineage) == (step.namespace, step.node, tuple(outer))
-    ]
-    return any((fan_out, step.index) in failed_at for fan_out in enclosing)

@@ -342,3 +342,21 @@ async def test_a_fan_out_inside_a_failed_instance_owes_nothing(store):
     await store.record(own, [SlotRow(failed)])
     await finish(store, own, fold_of([failed]))
     assert (await verify(store, "r", has_succeeded=True)).ok
+
+
+async def test_a_fan_out_whose_failure_was_isolated_owes_nothing(store):
+    own = await own_new_run(store)
+    await store.open_fan_out(own, row(FILES, COUNT))
+    await store.record(own, [SlotRow(report(0))])
+    await finish(store, own)
+    (counted,) = (await verify(store, "r", has_succeeded=True)).fan_outs
+    assert (counted.ok, counted.superseded) == (True, True)
+
+
+async def test_a_fan_out_inside_an_instance_that_goes_on_still_owes_what_is_missing(store):
+    own = await own_new_run(store)
+    inner = FanOutKey(("files",), "pages", FILES.enclosing(0))
+    await store.open_fan_out(own, row(FILES, 1))
+    await store.open_fan_out(own, row(inner, 3))
+    verification = await verify(store, "r")
+    assert [(one.missing, one.superseded) for one in verification.fan_outs] == [(1, False), (3, False)]

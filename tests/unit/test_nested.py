@@ -1,0 +1,103 @@
+"""Fan-outs inside instances: what is told apart, what is kept, and what a resume runs again."""
+
+from collections import Counter
+from typing import Annotated, Any, Literal
+
+import pytest
+
+from orchestrator.checkpoint.memory import MemoryStore
+from orchestrator.checkpoint.verify import verify
+from rollforward import END, CompiledGraph, FailureIsolationMiddleware, GraphBuilder, State, append
+
+RunOn = Literal["workers", "orchestrator"]
+
+
+class Page(State):
+    number: int = 0
+    times: int = 0
+
+
+class Book(State):
+    pages: list[int] = []
+    times: list[int] = []
+
+
+class Shelf(State):
+    books: list[list[int]] = [[1, 2], [3]]
+    turns: int = 0
+    times: Annotated[list[list[int]], append] = []
+
+
+def shelf_graph(read: Any, *, turns: int = 1, run_on: RunOn = "workers", **inner: Any) -> CompiledGraph[Shelf]:
+    """Shelves of books of pages, gone through so often; `read` is done with every page."""
+
+    async def count(state: Shelf) -> dict[str, Any]:
+        return {"turns": state.turns + 1}
+
+    page = GraphBuilder(Page).add_node("read", read).set_entry("read").add_edge("read", END).compile("page")
+    book = (
+        GraphBuilder(Book)
+        .add_fan_out_node(
+            "pages",
+            subgraph=page,
+            items_field="pages",
+            item_field="number",
+            collect_field="times",
+            target_field="times",
+            **inner,
+        )
+        .set_entry("pages")
+        .add_edge("pages", END)
+        .compile("book")
+    )
+    return (
+        GraphBuilder(Shelf)
+        .add_fan_out_node(
+            "books",
+            subgraph=book,
+            items_field="books",
+            item_field="pages",
+            collect_field="times",
+            target_field="times",
+            run_on=run_on,
+        )
+        .add_node("count", count)
+        .set_entry("books")
+        .add_edge("books", "count")
+        .add_conditional_edge("count", lambda state: "books" if state.turns < turns else END)
+        .compile("shelf")
+    )
+
+
+class Reader:
+    """Counts how often each page was read; those in `broken` cannot be."""
+
+    def __init__(self, *broken: int) -> None:
+        self.broken = set(broken)
+        self.times: Counter[int] = Counter()
+
+    async def __call__(self, state: Page) -> dict[str, Any]:
+        if state.number in self.broken:
+            raise ValueError(f"page {state.number} is torn")
+        self.times[state.number] += 1
+        return {"times": self.times[state.number]}
+
+
+@pytest.mark.parametrize("run_on", ["workers", "orchestrator"])
+async def test_a_later_turn_of_the_outer_fan_out_runs_its_inner_instances_anew(run_on: RunOn):
+    reader, store = Reader(), MemoryStore()
+    graph = shelf_graph(reader, turns=3, run_on=run_on)
+    after = await graph.invoke(Shelf(), checkpointer=store, invocation_id="r")
+    assert after.times == [[1, 1], [1], [2, 2], [2], [3, 3], [3]]
+    assert reader.times == {1: 3, 2: 3, 3: 3}
+    assert (await verify(store, "r", has_succeeded=True)).ok
+
+
+@pytest.mark.parametrize("run_on", ["workers", "orchestrator"])
+async def test_a_run_that_isolates_the_failure_of_an_inner_fan_out_adds_up(run_on: RunOn):
+    store = MemoryStore()
+    isolated = FailureIsolationMiddleware({"times": [0]}, event_name="torn")
+    graph = shelf_graph(Reader(2), run_on=run_on, middleware=[isolated])
+    after = await graph.invoke(Shelf(), checkpointer=store, invocation_id="r")
+    assert after.times == [[0], [1]]
+    assert (await verify(store, "r", has_succeeded=True)).ok
