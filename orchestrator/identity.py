@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class EnclosingInstance:
-    """One step of a lineage: the instance of an outer fan-out, entered so often before, that something runs inside of."""
+    """One step of a lineage: an instance, of one entry of an outer fan-out, that something runs inside of."""
 
     namespace: tuple[str, ...]
     node: str
