@@ -11,6 +11,7 @@ from orchestrator.checkpoint.compose import RecordRows, compose, decompose
 from orchestrator.checkpoint.record import CheckpointRecord
 from orchestrator.checkpoint.row import (
     FanOutRow,
+    InnerRows,
     Loss,
     NewRun,
     Ownership,
@@ -272,6 +273,14 @@ class MemoryStore:
             for row in rows:
                 first += kept.keep(replace(row, recorded_at=now))
             return first
+
+    async def record_inner(self, ownership: Ownership, inner: InnerRows) -> None:
+        with self._lock:
+            for row in inner.fan_outs:
+                await self.open_fan_out(ownership, row)
+            for step in inner.steps:
+                await self.save_step(ownership, step)
+            await self.record(ownership, inner.slots)
 
     async def record_losses(self, ownership: Ownership, losses: Sequence[Loss]) -> dict[Slot, int]:
         with self._lock:

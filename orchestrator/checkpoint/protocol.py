@@ -11,6 +11,7 @@ from typing import Protocol
 from orchestrator.checkpoint.record import CheckpointRecord
 from orchestrator.checkpoint.row import (
     FanOutRow,
+    InnerRows,
     Loss,
     NewRun,
     Ownership,
@@ -121,6 +122,9 @@ class Checkpointer(Protocol):
         Returns:
             How many contributions were the first of their slot.
         """
+
+    async def record_inner(self, ownership: Ownership, inner: InnerRows) -> None:
+        """Keep what has happened inside instances that run still: each as its own method would, the fan-outs first."""
 
     async def record_losses(self, ownership: Ownership, losses: Sequence[Loss]) -> dict[Slot, int]:
         """Keep lost deliveries (one row a slot and delivery), and say how many charged ones each slot has now."""

@@ -1,5 +1,6 @@
 """What a checkpoint store keeps, row by row. Rows are appended and never rewritten."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -143,6 +144,15 @@ class SlotRow:
     def as_kept(self) -> "SlotRow":
         """The row as stores take it: what observers are told is not kept."""
         return self if not self.report.events else replace(self, report=replace(self.report, events=()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InnerRows:
+    """What has happened inside instances that run still: fan-outs entered, nodes completed, contributions made."""
+
+    fan_outs: Sequence[FanOutRow] = ()
+    steps: Sequence[Step] = ()
+    slots: Sequence[SlotRow] = ()
 
 
 @dataclass(frozen=True, slots=True)

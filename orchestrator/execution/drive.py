@@ -22,6 +22,7 @@ from orchestrator.execution.recorded import RecordedFanOuts
 from orchestrator.execution.status import FanOutCount
 from orchestrator.execution.stepping import stepping_lane
 from orchestrator.execution.walk import walk
+from orchestrator.fan_out.inner import InnerRecords
 from orchestrator.fan_out.recorder import Recorder
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.observers.delivery import Delivery
@@ -139,7 +140,8 @@ class Drive(Generic[StateT]):
         emitter = self._delivery(step=journal.next_step)
         stepping = stepping_lane(self._graph, self._fan_outs, self._options, emitter=emitter)
         for run_on, lane in (("workers", self._lane), ("orchestrator", stepping)):
-            self._recorders[run_on] = Recorder(lane, self._store, self._own, self._options)
+            inner = InnerRecords(lane.ledger, self._store, journal, self._run.run_id)
+            self._recorders[run_on] = Recorder(lane, self._store, self._own, self._options, inner=inner)
         try:
             with entered(self._context()):
                 first = load_state(self._graph, steps[0].state, steps[0].schema_version, self._graph.migrations)

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.migration import load_state
 from orchestrator.checkpoint.protocol import Checkpointer
-from orchestrator.checkpoint.row import FanOutRow, Ownership, Step
+from orchestrator.checkpoint.row import FanOutRow, InnerRows, Ownership, SlotRow, Step
 from orchestrator.execution.frame import Frame, Point
 from orchestrator.execution.patience import Patience
+from orchestrator.fan_out.entry import Entry, NestedOpened, NestedReported, NodeCompleted
 from orchestrator.fan_out.fold import Fold
+from orchestrator.fan_out.inside import Inside, insides
 from orchestrator.identity import FanOutKey
 from orchestrator.observers.event import SaveKind
 from orchestrator.observers.site import Site
@@ -23,10 +26,9 @@ Place = tuple[tuple[str, ...], str]
 
 
 class RunJournal:
-    """The journal of a run: one appended step a completed node, outside any fan-out instance.
+    """The journal of a run: one appended step a completed node, and what instances tell of themselves while they run.
 
-    `steps` and `fan_outs` are what the record holds when the run is taken up; `nested_fan_outs` are those of the latter
-    that were entered inside an instance.
+    `steps` and `fan_outs` are what the record holds when the run is taken up.
     """
 
     def __init__(
@@ -41,11 +43,13 @@ class RunJournal:
         self._checkpointer = checkpointer
         self._ownership = ownership
         self._patience = patience
-        self._points = points(steps)
-        self._visits = next_visits(steps, fan_outs)
+        own = [step for step in steps if not step.lineage]
+        self._points = points(own)
+        self._visits = next_visits(own, fan_outs)
         self._folds: dict[Place, Fold] = {}
-        self.nested_fan_outs = [row for row in fan_outs if row.key.lineage]
-        self._step = steps[-1].step if len(steps) > 1 else -1
+        self._inner_fan_outs = [row for row in fan_outs if row.key.lineage]
+        self._inner_steps = [step for step in steps if step.lineage]
+        self._step = own[-1].step if len(own) > 1 else -1
         # Branches complete nodes at the same time, and each step has a position of its own.
         self._turn = asyncio.Lock()
         self.position = steps[-1].position + 1
@@ -91,13 +95,36 @@ class RunJournal:
             self.position += 1
         site.saved(SaveKind.NODE)
 
+    def inside(self, key: FanOutKey) -> dict[int, Inside]:
+        """What an earlier invocation has recorded inside the instances of a fan-out, by index."""
+        return insides(key, self._inner_fan_outs, self._inner_steps)
+
+    async def keep_inner(self, entries: Sequence[Entry]) -> InnerRows:
+        """Record what has happened inside instances, in the order of the entries; the answer is what was recorded."""
+        rows, steps, slots = [], [], []
+        async with self._turn:
+            for entry in entries:
+                match entry:
+                    case NestedOpened(row):
+                        rows.append(replace(row, position=self.position))
+                    case NodeCompleted(step):
+                        steps.append(replace(step, position=self.position))
+                        # Given out for good: a write that failed may have been done all the same.
+                        self.position += 1
+                    case NestedReported(report, key):
+                        slots.append(SlotRow(report, key=key).as_kept)
+            inner = InnerRows(fan_outs=rows, steps=steps, slots=slots)
+            if rows or steps or slots:
+                await self._checkpointer.record_inner(self._ownership, inner)
+        return inner
+
 
 def points(steps: Sequence[Step]) -> dict[tuple[str, ...], Step]:
-    """Where each graph of the run was: the last completed node of every level that is still open."""
+    """Where each graph was: the last completed node of every level that is still open."""
     open_levels: dict[tuple[str, ...], Step] = {}
     for step in steps:
-        closed = (*step.namespace, step.node)
-        for namespace in [level for level in open_levels if level[: len(closed)] == closed]:
+        # A graph goes on only when all inside its last node is over.
+        for namespace in [level for level in open_levels if level[: len(step.namespace)] == step.namespace]:
             del open_levels[namespace]
         if step.node:
             open_levels[step.namespace] = step

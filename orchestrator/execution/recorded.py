@@ -11,7 +11,6 @@ from orchestrator.execution.frame import Frame
 from orchestrator.execution.lane import Options
 from orchestrator.execution.patience import Patience
 from orchestrator.execution.status import FanOutCount
-from orchestrator.fan_out.entry import NestedReported
 from orchestrator.fan_out.fan_in import fold_of
 from orchestrator.fan_out.inline import brief
 from orchestrator.fan_out.plan import Plan, check_drift
@@ -55,7 +54,7 @@ class RecordedFanOuts:
         kept = await self._patience.until_done(lambda: self._store.open_fan_out(self._ownership, row))
         check_drift(plan, kept)
         fan_out = await self._patience.until_done(lambda: self._taken_up(plan, frame))
-        fan_out.tell = ReportedEvents(frame, plan.node.name, plan.state).tell
+        fan_out.heard = ReportedEvents(frame, plan.node.name, plan.state)
         self._seen[fan_out.id] = fan_out
         await self._recorders[plan.node.run_on].complete(fan_out)
         await self._forget(fan_out.id)
@@ -84,24 +83,8 @@ class RecordedFanOuts:
             failed += row.report.error is not None
         briefing = brief(plan, frame, max_result_bytes=self._options.max_item_bytes)
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # Those that the orchestrator steps find what is recorded by themselves.
-        nested = await self._nested(plan, recorded) if plan.node.run_on == "workers" else {}
-        return OpenFanOut(plan, briefing, recorded, ended, failed_count=failed, nested=nested)
-
-    async def _nested(self, plan: Plan, recorded: Bitmap) -> dict[int, tuple[bytes, ...]]:
-        """What is recorded of the fan-outs inside instances that are not recorded themselves, for their claims."""
-        found: dict[int, tuple[bytes, ...]] = {}
-        depth = len(plan.key.lineage)
-        for row in self._journal.nested_fan_outs:
-            steps = row.key.lineage
-            if steps[:depth] != plan.key.lineage or steps[depth : depth + 1] == ():
-                continue
-            index = steps[depth].index
-            if steps[: depth + 1] == plan.key.enclosing(index) and index not in recorded:
-                slots = self._store.slots(self._ownership.run_id, row.id)
-                entries = [NestedReported(None, slot.report).to_json() async for slot in slots]
-                found[index] = (*found.get(index, ()), *entries)
-        return found
+        inside = {index: one for index, one in self._journal.inside(plan.key).items() if index not in recorded}
+        return OpenFanOut(plan, briefing, recorded, ended, failed_count=failed, inside=inside)
 
     async def _contributions(self, plan: Plan) -> list[Report]:
         return [row.report async for row in self._store.slots(self._ownership.run_id, plan.key.id)]

@@ -28,6 +28,7 @@ def stepping_lane(graph: "Graph[Any]", fan_outs: FanOuts, options: Options, *, e
         code_version=options.code_version,
         fan_outs=fan_outs,
         emitter=emitter,
+        keep=ledger.progress,
     )
     return Lane(ledger=ledger, executor=LocalExecutor(ledger, runtime, slots=SLOTS))
 
@@ -35,5 +36,10 @@ def stepping_lane(graph: "Graph[Any]", fan_outs: FanOuts, options: Options, *, e
 def local_lane(graph: "Graph[Any]", options: Options, *, slots: int = 64) -> Lane:
     """A lane of this process for a whole run, without workers."""
     ledger = MemoryLedger(max_bytes=options.max_item_bytes)
-    runtime = Runtime(worker=options.owner, find=lambda _name, _fingerprint: graph, code_version=options.code_version)
+    runtime = Runtime(
+        worker=options.owner,
+        find=lambda _name, _fingerprint: graph,
+        code_version=options.code_version,
+        keep=ledger.progress,
+    )
     return Lane(ledger=ledger, executor=LocalExecutor(ledger, runtime, slots=slots))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from orchestrator.checkpoint.row import Ownership
 from orchestrator.errors import BrokerUnavailable, OperatorError
 from orchestrator.execution.lane import Lane, Options
+from orchestrator.fan_out.inner import InnerRecords
 from orchestrator.fan_out.progress import OpenFanOut
 from orchestrator.fan_out.window import window
 from orchestrator.identity import Slot
@@ -21,9 +22,10 @@ LARGEST_BATCH = 500
 class Dispatcher:
     """Queues instances and passes the word for them. `health` says what is missing for them to run, or is None."""
 
-    def __init__(self, lane: Lane, ownership: Ownership, options: Options) -> None:
+    def __init__(self, lane: Lane, ownership: Ownership, options: Options, *, inner: InnerRecords) -> None:
         self.health: str | None = None
         self._lane = lane
+        self._inner = inner
         self._ownership = ownership
         self._options = options
         # The publisher may fail after queue and before publish: what it was not told is told in the next turn.
@@ -51,7 +53,7 @@ class Dispatcher:
             answers = await self._lane.ledger.queue(
                 self._ownership.run_id,
                 self._ownership.epoch,
-                fan_out.items(slots),
+                await self._inner.items(fan_out, slots),
                 claim_deadline_seconds=self._options.claim_deadline.total_seconds(),
             )
         except OperatorError:

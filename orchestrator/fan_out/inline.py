@@ -1,12 +1,14 @@
 """How a fan-out that is nested in an instance runs: here, inside that instance's one task."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import RemoteError
 from orchestrator.execution.briefing import Briefing
 from orchestrator.execution.frame import Frame
+from orchestrator.fan_out.fan_in import fold_of
 from orchestrator.fan_out.kept import Kept
 from orchestrator.identity import Slot
 from orchestrator.ledger.claim import Claimed
@@ -31,29 +33,34 @@ class InlineFanOuts:
         self._kept = kept
 
     async def run(self, plan: "Plan", frame: Frame) -> Sequence[Report]:
+        if self._kept is None:
+            return await self._run_all(plan, frame, {})
+        key, found = self._kept.enter(plan.nested_row())
+        plan = replace(plan, key=key)
+        reports = await self._run_all(plan, frame, found)
+        frame.journal.folded(key, fold_of(key.id, reports))
+        return reports
+
+    async def _run_all(self, plan: "Plan", frame: Frame, found: Mapping[int, Report]) -> list[Report]:
         briefing = brief(plan, frame, max_result_bytes=self._max_result_bytes)
         limit = plan.concurrency if isinstance(plan.concurrency, int) else plan.count
         places = asyncio.Semaphore(limit)
-        fails_fast = plan.node.error_policy == "fail_fast"
 
         async def one(index: int) -> Report:
+            if index in found:
+                return found[index]
             async with places:
-                report = await self._run_unless_kept(self._claimed(plan, briefing, index), briefing, fails_fast)
-            if fails_fast and report.error is not None:
-                raise RemoteError(report.error, index=index)
-            return report
+                report = await self._run(self._claimed(plan, briefing, index), briefing)
+            return self._taken(plan, report)
 
         return await _all_or_first_failure([one(index) for index in range(plan.count)])
 
-    async def _run_unless_kept(self, work: Claimed, briefing: Briefing, fails_fast: bool) -> Report:
-        if self._kept is None:
-            return await self._run(work, briefing)
-        found = self._kept.find(work.slot, work.item, briefing.inputs)
-        if found is not None:
-            return found
-        report = await self._run(work, briefing)
-        if report.outcome is Outcome.SUCCEEDED or (report.outcome is Outcome.FAILED and not fails_fast):
-            self._kept.add(report, work.item, briefing.inputs)
+    def _taken(self, plan: "Plan", report: Report) -> Report:
+        """The report, kept where it is a contribution."""
+        if report.error is not None and plan.node.error_policy == "fail_fast":
+            raise RemoteError(report.error, index=report.slot.index)
+        if self._kept is not None and report.outcome is not Outcome.CANCELLED:
+            self._kept.add(report, plan.item_key(report.slot.index))
         return report
 
     def _claimed(self, plan: "Plan", briefing: Briefing, index: int) -> Claimed:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -41,7 +41,7 @@ class Runtime:
     `worker` is its name, as reports carry it. `find` gives the graph of a name and a fingerprint, or raises
     GraphNotFound. `fan_outs` runs the fan-outs that are nested in an instance; by default they run inline, here.
     `emitter` takes the events at once; without one they are collected and travel with the report.
-    `keep` stores what an instance has got so far; `kept` is that of the outermost instance, for those nested in it.
+    `keep` stores what an instance tells while it runs; `kept` is the outermost instance's, for those nested in it.
     """
 
     worker: str
@@ -90,14 +90,15 @@ class Attempts:
 async def run_instance(work: Claimed, briefing: Briefing, runtime: Runtime, cancellation: Cancellation) -> Report:
     """Run one claimed instance; whatever happens becomes its report."""
     started_at, clock = datetime.now(UTC), time.perf_counter()
-    journal, attempts, collected = InstanceJournal(), Attempts(), Collected(is_wanted=briefing.events_wanted)
-    kept = runtime.kept or _kept(work, briefing, runtime)
+    attempts, collected = Attempts(), Collected(is_wanted=briefing.events_wanted)
+    kept = runtime.kept or _kept(work, briefing, runtime, collected=collected)
+    journal = InstanceJournal(briefing.fan_out.enclosing(work.slot.index), kept)
     telling = replace(runtime, emitter=runtime.emitter or collected, kept=kept)
     with entered(_context(work, briefing, cancellation)):
         frame = _frame(work, briefing, telling, journal=journal, cancellation=cancellation)
-        ended = await attempt(_call(work, briefing, frame, attempts), briefing, cancellation)
-    if kept is not None and runtime.kept is None:
-        await kept.settled()
+        call = _call(work, briefing, frame, attempts)
+        own = None if runtime.kept else kept
+        ended = await attempt(call if own is None else _keeping(call, own), briefing, cancellation)
     times = Times(started_at, time.perf_counter() - clock, max(attempts.count, 1))
     return report_of(work, briefing, runtime, ended=ended, times=times, trail=_trail(ended, journal, collected))
 
@@ -183,19 +184,28 @@ async def _call(work: Claimed, briefing: Briefing, frame: Frame, attempts: Attem
         return _contribution(node, await chain(_first_state(node, work, briefing)), briefing)
 
 
-def _kept(work: Claimed, briefing: Briefing, runtime: Runtime) -> Kept | None:
+async def _keeping(call: Awaitable[str], kept: Kept) -> str:
+    """Await an instance; all that it has kept is safe before it is reported, however it ends."""
+    kept.begin()
+    try:
+        return await call
+    finally:
+        await kept.end()
+
+
+def _kept(work: Claimed, briefing: Briefing, runtime: Runtime, *, collected: Collected) -> Kept | None:
     if runtime.keep is None and not work.progress:
         return None
-    return Kept(work, runtime.keep, max_entry_bytes=briefing.max_result_bytes)
+    return Kept(work, runtime.keep, invocation_id=briefing.invocation_id, events=partial(_encoded, collected))
 
 
 def _trail(ended: Ended, journal: InstanceJournal, collected: Collected) -> Trail:
-    is_whole = ended.outcome is Outcome.SUCCEEDED
-    return Trail(
-        folds=journal.folds,
-        positions=() if is_whole else journal.positions,
-        events=tuple(encode(event, path) for event, path in collected.events),
-    )
+    positions = () if ended.outcome is Outcome.SUCCEEDED else journal.positions
+    return Trail(folds=journal.folds, positions=positions, events=_encoded(collected))
+
+
+def _encoded(collected: Collected) -> tuple[str, ...]:
+    return tuple(encode(event, path) for event, path in collected.take())
 
 
 def _frame(

@@ -2,62 +2,190 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
 
+from orchestrator.checkpoint.row import FanOutRow, Step
 from orchestrator.errors import LedgerUnavailable
-from orchestrator.fan_out.entry import NestedReported, first_state_hash, read_entries
-from orchestrator.identity import Slot
+from orchestrator.fan_out.entry import (
+    Entry,
+    EventsTold,
+    NestedOpened,
+    NestedReported,
+    NodeCompleted,
+    read_entries,
+    write_entry,
+)
+from orchestrator.identity import FanOutKey, Lineage, Slot
 from orchestrator.ledger.claim import Claimed, Held
 from orchestrator.report import Report
 
 log = logging.getLogger(__name__)
 
+TOLD_EVERY_SECONDS = 1.0
+"""A long instance is heard of so often."""
+
+RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
+
 Keep = Callable[[str, Held, Sequence[bytes]], bool]
 """The ledger's `progress`."""
 
 
+def _nothing() -> tuple[str, ...]:
+    return ()
+
+
+@dataclass(slots=True)
+class Reached:
+    """How far earlier deliveries came in one instance: its completed nodes, and how often fan-outs were entered."""
+
+    steps: list[Step] = field(default_factory=list)
+    entered: Counter[FanOutKey] = field(default_factory=Counter)
+
+
 class Kept:
-    """The nested results of one delivery of an outer instance, and those of the deliveries before it.
+    """The nested results and durable nodes of one delivery of an outer instance, and of the deliveries before it.
 
     What is added is sent from a thread, and all that is added meanwhile goes with the next call: thousands of quick
-    nested instances need few calls, and none holds the loop up. What is lost on the way is run again. Without `keep`
-    nothing is added: where leases never end, there is no next delivery.
+    nested instances need few calls, and none holds the loop up. While the ledger is away it is sent again; where the
+    token is stale, nothing is wanted any more. Without `keep` nothing is added. `events` gives those that happened
+    since it was last asked: they go with what is sent, and at least once a second.
     """
 
-    def __init__(self, outer: Claimed, keep: Keep | None, *, max_entry_bytes: int) -> None:
+    def __init__(
+        self,
+        outer: Claimed,
+        keep: Keep | None,
+        *,
+        invocation_id: str = "",
+        events: Callable[[], tuple[str, ...]] = _nothing,
+    ) -> None:
         self._run_id = outer.run_id
         self._held = Held(outer.slot, outer.token)
+        self._invocation_id = invocation_id
+        self._delivery = outer.delivery
         self._keep = keep
-        self._max_entry_bytes = max_entry_bytes
-        self._found = {(one.report.slot, one.first_state): one.report for one in read_entries(outer.progress)}
+        self._events = events
+        self._found = read_entries(outer.progress)
+        self._opened = {one.row.id: one.row for one in self._found if isinstance(one, NestedOpened)}
+        self._reports = {one.report.slot: one.report for one in self._found if isinstance(one, NestedReported)}
+        self._entered: set[str] = set()
         self._waiting: list[bytes] = []
         self._sending: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
-    def find(self, slot: Slot, item: bytes, inputs: str) -> Report | None:
-        """How this nested instance ended in an earlier delivery; None where it began with another state."""
-        return self._found.get((slot, first_state_hash(item, inputs))) or self._found.get((slot, None))
+    def reached(self, lineage: Lineage) -> Reached:
+        """How far earlier deliveries came in the instance of that lineage, up to its last completed node."""
+        reached, entered = Reached(), Counter[FanOutKey]()
+        for entry in self._found:
+            match entry:
+                case NestedOpened(row) if row.key.lineage == lineage:
+                    entered[replace(row.key, visit=0)] += 1
+                case NodeCompleted(step) if step.lineage == lineage:
+                    reached.steps.append(step)
+                    reached.entered = entered.copy()
+        return reached
 
-    def add(self, report: Report, item: bytes, inputs: str) -> None:
-        """Keep how a nested instance ended, soon. What is over the limit is not kept, so that it is run again."""
-        if self._keep is None:
-            return
-        entry = NestedReported(first_state_hash(item, inputs), report).to_json()
-        if len(entry) > self._max_entry_bytes:
-            return
-        self._waiting.append(entry)
+    def enter(self, row: FanOutRow) -> tuple[FanOutKey, dict[int, Report]]:
+        """Enter a nested fan-out; its key from now on, and how its instances ended in earlier deliveries.
+
+        An earlier delivery may have entered it with other items. Then this is another entry, which takes over the
+        results of those instances that begin with the same state.
+        """
+        found: dict[int, Report] = {}
+        for visit in count(row.key.visit):
+            key = replace(row.key, visit=visit)
+            before = self._opened.get(key.id)
+            if key.id in self._entered:
+                continue
+            self._entered.add(key.id)
+            if before is None:
+                self._opened[key.id] = replace(row, key=key)
+                self._add(NestedOpened(self._opened[key.id]))
+                break
+            found = found or self._found_of(before, row)
+            if _is_same(before, row):
+                return key, found
+        moved = {index: replace(report, slot=Slot(key.id, index)) for index, report in found.items()}
+        for index, report in moved.items():
+            self.add(report, None if row.item_keys is None else row.item_keys[index])
+        return key, moved
+
+    def add(self, report: Report, key: str | None) -> None:
+        """Keep what a nested instance has contributed, soon."""
+        self._add(NestedReported(report, key))
+
+    async def complete(self, steps: Sequence[Step]) -> None:
+        """Keep completed nodes; they are kept once this returns."""
+        for step in steps:
+            self._add(NodeCompleted(step))
+        await self._sent()
+
+    def begin(self) -> None:
+        """Tell once a second what happens, from now on."""
+        if self._keep is not None:
+            self._timer = asyncio.get_running_loop().call_later(TOLD_EVERY_SECONDS, self._tell)
+
+    async def end(self) -> None:
+        """Wait until all that was added is kept, or is not wanted any more; what happens later goes with the report."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._sent()
+
+    def _found_of(self, before: FanOutRow, row: FanOutRow) -> dict[int, Report]:
+        places = (Slot(before.id, index) for index in range(min(before.instance_count, row.instance_count)))
+        return {
+            slot.index: self._reports[slot]
+            for slot in places
+            if slot in self._reports and _hash(before, slot.index) in (b"", _hash(row, slot.index))
+        }
+
+    def _add(self, entry: Entry) -> None:
+        if self._keep is not None:
+            self._waiting.append(write_entry(entry))
+            self._send_soon()
+
+    def _tell(self) -> None:
+        self.begin()
+        self._send_soon()
+
+    def _send_soon(self) -> None:
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send())
 
-    async def settled(self) -> None:
-        """Wait until all that was added is kept, or is given up."""
+    async def _sent(self) -> None:
         if self._sending is not None:
-            await self._sending
+            await asyncio.shield(self._sending)
 
     async def _send(self) -> None:
+        while entries := self._next():
+            if not await self._insist(entries):
+                self._keep = None
+                return
+
+    def _next(self) -> list[bytes]:
+        events = self._events()
+        told = [write_entry(EventsTold(self._invocation_id, self._delivery, events))] if events else []
+        entries, self._waiting = [*told, *self._waiting], []
+        return entries
+
+    async def _insist(self, entries: Sequence[bytes]) -> bool:
+        """Send until the ledger answers; false where the token is stale."""
         assert self._keep is not None
-        while self._waiting:
-            entries, self._waiting = self._waiting, []
+        for failures in count():
             try:
-                await asyncio.to_thread(self._keep, self._run_id, self._held, entries)
+                return await asyncio.to_thread(self._keep, self._run_id, self._held, entries)
             except LedgerUnavailable as error:
-                log.warning("progress not kept", extra={"run_id": self._run_id, "error": str(error)})
+                log.warning("progress not kept yet", extra={"run_id": self._run_id, "error": str(error)})
+                await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+        raise AssertionError("count() never ends")
+
+
+def _is_same(before: FanOutRow, row: FanOutRow) -> bool:
+    return before.instance_count == row.instance_count and before.item_hashes in (b"", row.item_hashes)
+
+
+def _hash(row: FanOutRow, index: int) -> bytes:
+    return row.item_hashes[8 * index : 8 * index + 8]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrator.checkpoint.row import FanOutRow
 from orchestrator.codec import Codec
 from orchestrator.errors import CallerError, CheckpointRecordInvalid, ItemRefused, NodeException, PayloadTooLarge
+from orchestrator.fan_out.entry import first_state_hash
 from orchestrator.identity import FanOutKey
 from orchestrator.reducer import read_key
 
@@ -55,13 +56,19 @@ class Plan:
         Raises:
             ItemRefused: an item does not fit the subgraph's state, does not survive its codec, or is over the limit.
         """
-        hashes = bytearray()
-        for index in range(self.count):
-            hashes += blake2b(self._checked_item(index, max_item_bytes), digest_size=8).digest()
+        items = (self._checked_item(index, max_item_bytes) for index in range(self.count))
+        return self._row(b"".join(blake2b(item, digest_size=8).digest() for item in items), position=position)
+
+    def nested_row(self) -> FanOutRow:
+        """What is kept of this entry inside an instance: whether a later delivery enters the same one, shows here."""
+        hashes = (first_state_hash(self.item(index).encode(), self.inputs) for index in range(self.count))
+        return self._row(b"".join(hashes), position=0)
+
+    def _row(self, item_hashes: bytes, *, position: int) -> FanOutRow:
         return FanOutRow(
             key=self.key,
             instance_count=self.count,
-            item_hashes=bytes(hashes),
+            item_hashes=item_hashes,
             item_keys=self.item_keys,
             item_tags=_item_tags(self.node, self.items),
             position=position,

@@ -2,21 +2,19 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.bitmap import Bitmap
 from orchestrator.checkpoint.row import SlotRow
 from orchestrator.execution.briefing import Briefing
 from orchestrator.execution.executor import Hint
+from orchestrator.fan_out.heard import Heard, Unheard
+from orchestrator.fan_out.inside import Inside
 from orchestrator.fan_out.plan import Plan
 from orchestrator.identity import Slot
 from orchestrator.ledger.view import Opening, QueuedItem
 from orchestrator.report import Report
-
-
-def _nobody(_report: Report) -> None:
-    return None
 
 
 @dataclass(slots=True)
@@ -26,8 +24,8 @@ class OpenFanOut:
     `outstanding` holds the slots that were queued and are not recorded; `again` those that must be queued once more
     before anything new is; `suspects` those that are to run with nothing else outstanding; `unclosed` those that are
     committed and not closed in the ledger yet. `ended` is resolved when all is recorded, or with the reason why it
-    never will be. `failure` is the first failure under `fail_fast`. `tell` is called with every report once, when it is
-    recorded. `nested` is what is recorded of the fan-outs inside instances that have not ended.
+    never will be. `failure` is the first failure under `fail_fast`. `heard` is told of all that is recorded, once.
+    `inside` is what is recorded inside instances that are not recorded themselves.
     """
 
     plan: Plan
@@ -45,8 +43,8 @@ class OpenFanOut:
     accompanied_losses: Counter[int] = field(default_factory=Counter)
     declines: Counter[int] = field(default_factory=Counter)
     deferred: dict[int, tuple[float, Slot]] = field(default_factory=dict)
-    tell: Callable[[Report], None] = _nobody
-    nested: Mapping[int, tuple[bytes, ...]] = field(default_factory=dict)
+    heard: Heard = field(default_factory=Unheard)
+    inside: dict[int, Inside] = field(default_factory=dict)
     _next: Iterator[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,6 +58,11 @@ class OpenFanOut:
     def is_complete(self) -> bool:
         return len(self.recorded) == self.plan.count
 
+    @property
+    def is_telling(self) -> bool:
+        """Whether its instances may tell something while they run."""
+        return self.briefing.events_wanted or self.plan.node.subgraph.tells
+
     def start_over(self) -> None:
         """Take everything that is not recorded for not queued: the ledger has lost it, or was never opened."""
         self.is_announced = False
@@ -68,6 +71,8 @@ class OpenFanOut:
         self.suspects.clear()
         self.unclosed.clear()
         self.deferred.clear()
+        for one in self.inside.values():
+            one.known = 0
         self._next = self.recorded.missing()
 
     def announced(self, live: Iterable[Slot]) -> None:
@@ -88,7 +93,10 @@ class OpenFanOut:
 
     def bring_back(self, slots: Iterable[Slot]) -> None:
         """Queue these once more, before anything new."""
-        self.again.update((slot.index, slot) for slot in slots)
+        for slot in slots:
+            self.again[slot.index] = slot
+            if slot.index in self.inside:
+                self.inside[slot.index].known = 0
 
     def isolate(self, slot: Slot) -> None:
         """Run this one again with nothing else outstanding, so that the next loss tells whether it is to blame."""
@@ -105,26 +113,20 @@ class OpenFanOut:
         """Take note of a recorded row; the same one may be noted again."""
         slot = row.report.slot
         if not self.has(slot):
-            self.tell(row.report)
+            self.heard.ended(row.report)
         self.unclosed[slot.index] = slot
         self.outstanding.pop(slot.index, None)
         if row.is_contribution:
             is_new = self.recorded.add(slot.index)
+            self.inside.pop(slot.index, None)
             self.failed_count += is_new and row.report.error is not None
         elif row.report.error is not None and self.failure is None:
             self.failure = row.report
 
-    def items(self, slots: Iterable[Slot]) -> list[QueuedItem]:
+    def item(self, slot: Slot, progress: tuple[bytes, ...]) -> QueuedItem:
         plan = self.plan
-        return [
-            QueuedItem(
-                slot,
-                plan.item(slot.index).encode(),
-                plan.item_key(slot.index),
-                progress=self.nested.get(slot.index, ()),
-            )
-            for slot in slots
-        ]
+        item = plan.item(slot.index).encode()
+        return QueuedItem(slot, item, plan.item_key(slot.index), progress=progress)
 
     def hint(self, slot: Slot) -> Hint:
         briefing = self.briefing

@@ -13,6 +13,7 @@ from orchestrator.errors import Fenced, LedgerLost, LedgerUnavailable, OperatorE
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.patience import RETRY_SECONDS
 from orchestrator.fan_out.dispatch import Dispatcher
+from orchestrator.fan_out.inner import InnerRecords
 from orchestrator.fan_out.pace import Pace
 from orchestrator.fan_out.policy import Meaning, meaning
 from orchestrator.fan_out.pressure import Pressure
@@ -39,7 +40,9 @@ class Recorder:
     `health` says in a sentence what keeps it from its work, or is None.
     """
 
-    def __init__(self, lane: Lane, checkpointer: Checkpointer, ownership: Ownership, options: Options) -> None:
+    def __init__(
+        self, lane: Lane, checkpointer: Checkpointer, ownership: Ownership, options: Options, *, inner: InnerRecords
+    ) -> None:
         self.health: str | None = None
         self.is_leaving = False
         self._ledger = lane.ledger
@@ -48,7 +51,8 @@ class Recorder:
         self._options = options
         self._open: dict[str, OpenFanOut] = {}
         self._reported: dict[Slot, Report] = {}
-        self._dispatcher = Dispatcher(lane, ownership, options)
+        self._inner = inner
+        self._dispatcher = Dispatcher(lane, ownership, options, inner=inner)
         self._sweeper = Sweeper(lane, checkpointer, ownership, options)
         self._stopper = Stopper(lane, ownership, options)
         self._pressure = Pressure(lane.ledger)
@@ -176,6 +180,7 @@ class Recorder:
         """Commit what is reported, then close it: nothing leaves the ledger before the record has it."""
         mine = [report for report in self._reported.values() if report.slot.fan_out == fan_out.id]
         reports = sorted(mine, key=lambda report: report.slot.index)
+        await self._inner.take(fan_out, [report.slot for report in reports])
         rows = await self._rows(fan_out, [report for report in reports if not fan_out.has(report.slot)])
         if rows:
             await self._checkpointer.record(self._ownership, [row.as_kept for row in rows])
@@ -206,6 +211,7 @@ class Recorder:
     async def _sweep(self) -> None:
         await self._pressure.measure(self._reported.values())
         for fan_out in self._fan_outs():
+            await self._inner.take(fan_out, fan_out.outstanding.values())
             if fan_out.failure is not None:
                 await self._stopper.await_only_started(fan_out)
             else:

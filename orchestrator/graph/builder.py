@@ -77,16 +77,30 @@ class GraphBuilder(Generic[StateT]):
         self._problems: list[CompileError] = []
 
     def add_node(
-        self, name: str, function: Callable[[Any], Any], *, middleware: Sequence[Middleware] | None = None
+        self,
+        name: str,
+        function: Callable[[Any], Any],
+        *,
+        middleware: Sequence[Middleware] | None = None,
+        durable: bool = False,
     ) -> Self:
         """Add a function `(state) -> partial update`: async, or plain and then run in a thread.
+
+        Args:
+            name: the node's name.
+            function: what it does.
+            middleware: wrappers around it, the outermost first.
+            durable: inside a fan-out's instance, keep the state after this node before going on, so that an instance
+                which loses its worker goes on after it; else it begins at its entry again. One write each time.
 
         Raises:
             ValueError: there is a node of that name.
         """
         if not callable(function):
             raise ValueError(f"node {name!r} needs a function of the state, and {function!r} cannot be called")
-        return self._add(FunctionNode(name=name, function=function, middleware=tuple(middleware or ())))
+        return self._add(
+            FunctionNode(name=name, function=function, middleware=tuple(middleware or ()), durable=durable)
+        )
 
     def add_subgraph_node(
         self,

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.graph.node import FanOutNode, Node, ParallelBranchesNode, SubgraphNode
+from orchestrator.identity import Level
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -30,6 +31,23 @@ def graphs_along(root: "Graph[Any]", path: Sequence[str]) -> list["Graph[Any]"]:
             case _:
                 raise LookupError(f"nothing runs inside node {name!r}")
     return graphs
+
+
+def levels_along(root: "Graph[Any]", path: Sequence[str], indexes: Sequence[int]) -> tuple[Level, ...]:
+    """The nodes of a namespace as observers know them; `indexes` are the instances of its fan-outs, outermost first.
+
+    Raises:
+        LookupError: the graph has no such place.
+    """
+    levels: list[Level] = []
+    graph, names, instances = root, iter(path), iter(indexes)
+    for name in names:
+        node = graph.nodes[name]
+        branch = next(names) if isinstance(node, ParallelBranchesNode) else None
+        index = next(instances) if isinstance(node, FanOutNode) else None
+        levels.append(Level(name, index=index, branch=branch))
+        graph = graphs_along(graph, (name,) if branch is None else (name, branch))[-1]
+    return tuple(levels)
 
 
 def inner_graphs(root: "Graph[Any]") -> Iterator["Graph[Any]"]:

@@ -14,9 +14,9 @@ from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.codec import Codec
 from orchestrator.errors import EdgeException, RoutingError
 from orchestrator.graph.edge import END, Edge, StaticEdge, Target
-from orchestrator.graph.enclosing import graphs_along
+from orchestrator.graph.enclosing import graphs_along, inner_graphs
 from orchestrator.graph.fingerprint import fingerprint_of
-from orchestrator.graph.node import FanOutNode, Node
+from orchestrator.graph.node import FanOutNode, FunctionNode, Node
 from orchestrator.graph.origin import module_name
 from orchestrator.graph.warning import CompileWarning
 from orchestrator.middleware.chain import Middleware
@@ -73,6 +73,12 @@ class Graph(Generic[StateT]):
     @cached_property
     def codec(self) -> Codec[StateT]:
         return Codec.of(self.state_class)
+
+    @cached_property
+    def tells(self) -> bool:
+        """Whether an instance of it has something to keep while it runs: fan-outs inside it, or durable nodes."""
+        nodes = (node for graph in inner_graphs(self) for node in graph.nodes.values())
+        return any(isinstance(node, FanOutNode) or (isinstance(node, FunctionNode) and node.durable) for node in nodes)
 
     def next_node(self, name: str, state: State) -> Target:
         """Where the edge out of a node leads with the state after it.

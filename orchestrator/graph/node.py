@@ -27,11 +27,15 @@ CHOICES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionNode:
-    """A function of the state that gives a partial update; async, or plain and then run in a thread."""
+    """A function of the state that gives a partial update; async, or plain and then run in a thread.
+
+    Inside an instance, a durable one is not run again by a later delivery: that goes on after it.
+    """
 
     name: str
     function: Callable[[Any], Any]
     middleware: tuple[Middleware, ...] = ()
+    durable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ class Entry:
     order: int = 0
     queued: QueuedItem | None = None
     report: Report | None = None
-    progress: tuple[bytes, ...] = ()
+    progress: list[bytes] = field(default_factory=list)
     declined: tuple[str, str] | None = None
     is_released: bool = False
     is_accompanied: bool = False

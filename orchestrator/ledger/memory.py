@@ -14,7 +14,7 @@ from orchestrator.ledger.claim import Beat, ClaimAnswer, Claimed, Held, Reported
 from orchestrator.ledger.entry import Entry, FanOutEntries, RunEntries, Stage
 from orchestrator.ledger.owner import place_of
 from orchestrator.ledger.sweeping import sweep
-from orchestrator.ledger.view import LiveInstance, Opening, QueueAnswer, QueuedItem, Sweep
+from orchestrator.ledger.view import LiveInstance, Opening, Progress, QueueAnswer, QueuedItem, Sweep
 from orchestrator.report import Report
 
 DEFAULT_MAX_BYTES = 8_388_608
@@ -70,7 +70,8 @@ class MemoryLedger:
             entry = self._held(run_id, held)
             if entry is None:
                 return False
-            entry.progress = (*entry.progress, *entries)
+            entry.progress.extend(entries)
+            self._runs[run_id].wake(held.slot.fan_out)
             return True
 
     def report(self, run_id: str, reports: Sequence[Report]) -> list[Reported]:
@@ -174,6 +175,10 @@ class MemoryLedger:
             kept = self._fan_out(run_id, fan_out)
             return kept.live(fan_out) if kept else []
 
+    async def told(self, run_id: str, since: Mapping[Slot, int]) -> list[Progress]:
+        with self._lock:
+            return [self._told(run_id, slot, start) for slot, start in since.items()]
+
     async def memory_share(self) -> float:
         return 0.0
 
@@ -242,6 +247,13 @@ class MemoryLedger:
         fan_out = self._fan_out(run_id, held.slot.fan_out)
         entry = fan_out.find(held.slot) if fan_out else None
         return entry if entry is not None and entry.is_held_under(held.token) else None
+
+    def _told(self, run_id: str, slot: Slot, start: int) -> Progress:
+        fan_out = self._fan_out(run_id, slot.fan_out)
+        entry = fan_out.find(slot) if fan_out else None
+        entries = entry.progress if entry else []
+        fresh = entries[start:] if start <= len(entries) else entries
+        return Progress(len(entries), tuple(fresh))
 
     def _beat(self, run_id: str, held: Held, until: float) -> Beat:
         entry = self._held(run_id, held)

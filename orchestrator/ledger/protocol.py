@@ -9,7 +9,7 @@ from typing import Protocol
 
 from orchestrator.identity import Slot
 from orchestrator.ledger.claim import Beat, ClaimAnswer, Held, Reported
-from orchestrator.ledger.view import LiveInstance, Opening, QueueAnswer, QueuedItem, Sweep
+from orchestrator.ledger.view import LiveInstance, Opening, Progress, QueueAnswer, QueuedItem, Sweep
 from orchestrator.report import Report
 
 
@@ -38,7 +38,7 @@ class WorkerLedger(Protocol):
         """Extend the leases whose token is still the slot's; one answer each, in order."""
 
     def progress(self, run_id: str, held: Held, entries: Sequence[bytes]) -> bool:
-        """Keep what an instance has got so far, for the claim after this one; false where the token is stale."""
+        """Keep what an instance tells while it runs, for the claim after this one; false where the token is stale."""
 
     def report(self, run_id: str, reports: Sequence[Report]) -> list[Reported]:
         """Store how instances ended, drop their leases and wake the orchestrator; one answer each, in order.
@@ -106,10 +106,16 @@ class OrchestratorLedger(Protocol):
 
 
 class LedgerReader(Protocol):
-    """What people look at while a run is going on."""
+    """What is looked at while a run is going on."""
 
     async def live(self, run_id: str, fan_out: str) -> list[LiveInstance]:
         """The queued, running and reported instances of a fan-out, by index."""
+
+    async def told(self, run_id: str, since: Mapping[Slot, int]) -> list[Progress]:
+        """What instances have told by `progress` since so many entries; one answer each, in order.
+
+        An answer may hold less than there is: whoever wants all asks again until nothing comes.
+        """
 
     async def memory_share(self) -> float:
         """How much of the memory that the ledger may use is used, from 0 to 1; 0 where there is no limit."""

@@ -32,6 +32,14 @@ class QueuedItem:
     progress: tuple[bytes, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What an instance has told: the latest entries, up to number `end`; all where fewer are there than were known."""
+
+    end: int
+    entries: tuple[bytes, ...]
+
+
 class QueueAnswer(StrEnum):
     """What queueing one item came to: queued, already reported or recorded, or under a live lease."""
 

@@ -40,7 +40,7 @@ class Unheard:
 
 @dataclass(slots=True)
 class Collected:
-    """Keeps the events of an instance until they travel with its report; its steps count from 0."""
+    """Keeps the events of an instance until they travel; its steps count from 0."""
 
     is_wanted: bool = True
     events: list[tuple[Event, Path]] = field(default_factory=list)
@@ -53,3 +53,8 @@ class Collected:
     def emit(self, event: Event, path: Path) -> None:
         if self.is_wanted:
             self.events.append((event, path))
+
+    def take(self) -> list[tuple[Event, Path]]:
+        """The events since the last time."""
+        taken, self.events = self.events, []
+        return taken

@@ -1,11 +1,16 @@
-"""What reports bring for observers."""
+"""What observers are told of a fan-out's instances: what these told of themselves, and what is durable of them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.observers.event import SaveKind
-from orchestrator.observers.site import boundary_site
+from orchestrator.checkpoint.row import Step
+from orchestrator.fan_out.entry import EventsTold
+from orchestrator.graph.enclosing import levels_along
+from orchestrator.identity import FanOutKey, Lineage
+from orchestrator.observers.event import Event, NodeEvent, SaveKind
+from orchestrator.observers.site import boundary_site, node_site
 from orchestrator.observers.wire import decode
 from orchestrator.report import Report
 
@@ -13,41 +18,81 @@ if TYPE_CHECKING:
     from orchestrator.execution.frame import Frame
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class Told:
+    """What was told of one instance: how often each event, in earlier deliveries and in this one."""
+
+    delivery: int = 0
+    before: Counter[Hashable] = field(default_factory=Counter)
+    now: Counter[Hashable] = field(default_factory=Counter)
+    steps: dict[int, int] = field(default_factory=dict)
+
+    def begin(self, delivery: int) -> None:
+        """What comes now was told by this delivery."""
+        if delivery != self.delivery:
+            self.delivery, self.before, self.now = delivery, self.before | self.now, Counter()
+            self.steps.clear()
+
+    def is_news(self, event: Event) -> bool:
+        """Whether no earlier delivery has told it: one that runs again goes the same way."""
+        kind = event.phase if isinstance(event, NodeEvent) else type(event)
+        told = (event.namespace, event.fan_out_index_chain, event.branch_name_chain, event.attempt_index, kind)
+        self.now[told] += 1
+        return self.now[told] > self.before[told]
+
+    def step_of(self, own: int, next_step: Callable[[], int]) -> int:
+        """The orchestrator's number for a step of the instance's."""
+        if own not in self.steps:
+            self.steps[own] = next_step()
+        return self.steps[own]
+
+
 class ReportedEvents:
-    """Passes on the events of one fan-out's instances, each once its instance is recorded.
+    """Passes on the events of one fan-out's instances, once what they speak of was read by the orchestrator.
 
     `frame` is the fan-out node's, and `state` the one that it was entered with.
     """
 
-    frame: "Frame"
-    node: str
-    state: Any
+    def __init__(self, frame: "Frame", node: str, state: Any) -> None:
+        self._frame = frame
+        self._node = node
+        self._state = state
+        self._told: dict[int, Told] = {}
 
-    def tell(self, report: Report) -> None:
-        """Tell what happened in an instance, in its order, and that its end is durable."""
-        emitter = self.frame.emitter
-        if not emitter.is_wanted:
+    def happened(self, index: int, told: EventsTold) -> None:
+        if not self._frame.emitter.is_wanted:
             return
-        step_of = _numbering(emitter.next_step)
+        frame, known = self._frame, self._told.setdefault(index, Told())
         invoked = {
-            "run_id": self.frame.run_id,
-            "invocation_id": report.invocation_id,
-            "correlation_id": self.frame.correlation_id,
+            "run_id": frame.run_id,
+            "invocation_id": told.invocation_id,
+            "correlation_id": frame.correlation_id,
         }
-        for text in report.events:
-            parents = (*self.frame.parents, self.state)
-            event, path = decode(text, self.frame.root, invoked=invoked, parents=parents, step_of=step_of)
-            emitter.emit(event, path)
-        boundary_site(self.frame.at_instance(self.node, report.slot.index, self.state)).saved(SaveKind.INSTANCE)
+        known.begin(told.delivery)
+        for text in told.events:
+            event, path = decode(
+                text,
+                frame.root,
+                invoked=invoked,
+                parents=(*frame.parents, self._state),
+                step_of=lambda own: known.step_of(own, frame.emitter.next_step),
+            )
+            if known.is_news(event):
+                frame.emitter.emit(event, path)
 
+    def completed(self, step: Step) -> None:
+        node_site(self._inside(step.namespace, step.lineage), step.node).saved(SaveKind.NODE)
 
-def _numbering(next_step: Callable[[], int]) -> Callable[[int], int]:
-    known: dict[int, int] = {}
+    def contributed(self, fan_out: FanOutKey, report: Report) -> None:
+        path, lineage = (*fan_out.namespace, fan_out.node), fan_out.enclosing(report.slot.index)
+        boundary_site(self._inside(path, lineage)).saved(SaveKind.INSTANCE)
 
-    def step_of(own: int) -> int:
-        if own not in known:
-            known[own] = next_step()
-        return known[own]
+    def ended(self, report: Report) -> None:
+        self.happened(report.slot.index, EventsTold(report.invocation_id, report.delivery, report.events))
+        self._told.pop(report.slot.index, None)
+        boundary_site(self._frame.at_instance(self._node, report.slot.index, self._state)).saved(SaveKind.INSTANCE)
 
-    return step_of
+    def _inside(self, path: tuple[str, ...], lineage: Lineage) -> "Frame":
+        """The frame of a place inside an instance, as far as a save tells of it."""
+        levels = levels_along(self._frame.root, path, [one.index for one in lineage])
+        return replace(self._frame, namespace=path, levels=levels)

@@ -3,13 +3,17 @@
 import json
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
+from orchestrator.checkpoint.row import FanOutRow
 from orchestrator.context import Cancellation
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.execution.briefing import Briefing
+from orchestrator.fan_out.entry import NestedOpened, NestedReported, first_state_hash, write_entry
 from orchestrator.fan_out.instance import Runtime, run_instance
+from orchestrator.fan_out.kept import Kept
 from orchestrator.identity import FanOutKey, Slot
 from orchestrator.ledger.claim import Claimed, Held
 from orchestrator.report import Outcome, Report
@@ -43,12 +47,16 @@ class Deliveries:
     broken: set[int] = field(default_factory=set)
     ran: list[int] = field(default_factory=list)
     calls: list[Sequence[bytes]] = field(default_factory=list)
-    is_away: bool = False
+    away: int = 0
+    is_stale: bool = False
 
     def keep(self, _run_id: str, _held: Held, entries: Sequence[bytes]) -> bool:
         assert threading.current_thread() is not threading.main_thread()
-        if self.is_away:
+        if self.away:
+            self.away -= 1
             raise LedgerUnavailable("gone")
+        if self.is_stale:
+            return False
         self.calls.append(list(entries))
         return True
 
@@ -59,11 +67,11 @@ class Deliveries:
             raise ValueError("broken")
         return {"out": state.item * 2}
 
-    async def deliver(self, items: list[int], *, size: int = 8_388_608) -> Report:
+    async def deliver(self, items: list[int]) -> Report:
         graph, progress = self._graph(), [one for call in self.calls for one in call]
         runtime = Runtime(worker="w", find=lambda _name, _fingerprint: graph, keep=self.keep)
         self.ran.clear()
-        return await run_instance(*claimed(graph, items, progress, size=size), runtime, Cancellation())
+        return await run_instance(*claimed(graph, items, progress), runtime, Cancellation())
 
     def _graph(self) -> Any:
         leaf = GraphBuilder(One).add_node("leaf", self.double).set_entry("leaf").add_edge("leaf", END).compile()
@@ -101,9 +109,7 @@ class Deliveries:
         )
 
 
-def claimed(
-    graph: Any, items: list[Any], progress: Sequence[bytes], *, size: int = 8_388_608
-) -> tuple[Claimed, Briefing]:
+def claimed(graph: Any, items: list[Any], progress: Sequence[bytes]) -> tuple[Claimed, Briefing]:
     briefing = Briefing(
         run_id="r",
         invocation_id="i",
@@ -113,7 +119,7 @@ def claimed(
         fan_out=KEY,
         inputs="{}",
         instance_count=1,
-        max_result_bytes=size,
+        max_result_bytes=8_388_608,
     )
     work = Claimed(
         run_id="r",
@@ -125,6 +131,26 @@ def claimed(
         progress=tuple(progress),
     )
     return work, briefing
+
+
+def work_with(progress: Sequence[bytes]) -> Claimed:
+    return Claimed(
+        run_id="r", slot=Slot("f", 0), token="t", delivery=2, briefing_hash="", item=b"{}", progress=tuple(progress)
+    )
+
+
+def a_report() -> Report:
+    return Report(
+        slot=Slot(KEY.id, 0),
+        outcome=Outcome.SUCCEEDED,
+        token="t",
+        delivery=1,
+        worker="w",
+        invocation_id="i",
+        started_at=datetime(2026, 1, 1, tzinfo=UTC),
+        duration_seconds=0.5,
+        partial='{"out":2}',
+    )
 
 
 def results(report: Report) -> list[Any]:
@@ -159,21 +185,35 @@ async def test_a_collected_error_is_a_contribution_and_does_not_run_again():
 async def test_what_is_added_during_a_call_goes_with_the_next():
     deliveries = Deliveries()
     await deliveries.deliver(list(range(500)))
-    assert sum(len(call) for call in deliveries.calls) == 500
+    assert sum(len(call) for call in deliveries.calls) == 501
     assert len(deliveries.calls) < 500
 
 
-async def test_a_ledger_that_is_away_costs_repeated_execution_only():
-    deliveries = Deliveries(is_away=True)
+async def test_what_a_ledger_that_is_away_did_not_take_is_kept_before_the_report():
+    deliveries = Deliveries(away=2)
     assert results(await deliveries.deliver([1, 2])) == [2, 4]
     await deliveries.deliver([1, 2])
-    assert deliveries.ran == [1, 2]
+    assert deliveries.ran == []
 
 
-async def test_what_is_over_the_limit_is_not_kept():
-    deliveries = Deliveries()
-    assert results(await deliveries.deliver([1], size=100)) == [2]
+async def test_under_a_stale_token_nothing_more_is_sent():
+    deliveries = Deliveries(is_stale=True)
+    assert results(await deliveries.deliver([1, 2, 3])) == [2, 4, 6]
     assert deliveries.calls == []
+
+
+async def test_an_instance_of_a_fan_out_with_other_inputs_runs_again():
+    row = FanOutRow(key=KEY, instance_count=1, item_hashes=first_state_hash(b"{}", '{"by":2}'))
+    entered = replace(row, item_hashes=first_state_hash(b"{}", '{"by":3}'))
+    kept = Kept(work_with([write_entry(NestedOpened(row)), write_entry(NestedReported(a_report()))]), None)
+    assert kept.enter(entered) == (replace(KEY, visit=1), {})
+
+
+async def test_an_entry_that_this_delivery_has_made_already_is_another_one():
+    row = FanOutRow(key=KEY, instance_count=1, item_hashes=first_state_hash(b"{}", "{}"))
+    kept = Kept(work_with([write_entry(NestedOpened(row)), write_entry(NestedReported(a_report()))]), None)
+    assert kept.enter(row) == (KEY, {0: a_report()})
+    assert kept.enter(row) == (replace(KEY, visit=1), {})
 
 
 async def test_what_another_version_kept_is_left_alone():

@@ -1,12 +1,19 @@
 """Fan-outs inside instances: what is told apart, what is kept, and what a resume runs again."""
 
+import asyncio
 from collections import Counter
 from typing import Annotated, Any, Literal
 
 import pytest
 
 from orchestrator.checkpoint.memory import MemoryStore
+from orchestrator.checkpoint.record import InstanceState
 from orchestrator.checkpoint.verify import verify
+from orchestrator.errors import Fenced
+from orchestrator.execution.lane import Options
+from orchestrator.execution.orchestrator import Orchestrator
+from orchestrator.execution.stepping import local_lane
+from orchestrator.identity import FanOutKey
 from rollforward import END, CompiledGraph, FailureIsolationMiddleware, GraphBuilder, State, append
 
 RunOn = Literal["workers", "orchestrator"]
@@ -101,3 +108,64 @@ async def test_a_run_that_isolates_the_failure_of_an_inner_fan_out_adds_up(run_o
     after = await graph.invoke(Shelf(), checkpointer=store, invocation_id="r")
     assert after.times == [[0], [1]]
     assert (await verify(store, "r", has_succeeded=True)).ok
+
+
+class Stopping(Reader):
+    """Stops for good at one page, the first time."""
+
+    def __init__(self, page: int) -> None:
+        super().__init__()
+        self.page = page
+        self.begun = asyncio.Event()
+
+    async def __call__(self, state: Page) -> dict[str, Any]:
+        if state.number == self.page and not self.begun.is_set():
+            self.begun.set()
+            await asyncio.Event().wait()
+        return await super().__call__(state)
+
+
+def orchestrator(store: MemoryStore, graph: CompiledGraph[Any], owner: str) -> Orchestrator:
+    """One with a ledger and workers of its own, to whom the others are dead."""
+    options = Options(owner=owner)
+    return Orchestrator(store, lane=local_lane(graph, options), options=options, is_dead=lambda _owner: True)
+
+
+async def recorded_inside(store: MemoryStore, count: int) -> None:
+    """Wait until so many nested instances are recorded."""
+    async with asyncio.timeout(10):
+        while True:
+            nested = [row for row in await store.fan_outs("r") if row.key.lineage]
+            if sum([(await store.tally("r", row.id)).recorded for row in nested]) == count:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_a_run_that_dies_inside_a_nested_fan_out_runs_only_what_was_missing():
+    reader, store = Stopping(3), MemoryStore()
+    graph = shelf_graph(reader, concurrency=1)
+    first = orchestrator(store, graph, "first")
+    await first.submit(graph, Shelf(books=[[1, 2, 3, 4]]), run_id="r")
+    lost = await first.start("r", graph)
+    await reader.begun.wait()
+    await recorded_inside(store, 2)
+    after = await (await orchestrator(store, graph, "second").start("r", graph)).result()
+    assert after.times == [[1, 1, 1, 1]]
+    assert (await verify(store, "r", has_succeeded=True)).ok
+    with pytest.raises(Fenced):
+        await lost.result()
+
+
+async def test_nested_instances_are_in_the_record_while_the_outer_one_runs():
+    reader, store = Stopping(2), MemoryStore()
+    graph = shelf_graph(reader)
+    handle = await graph.start(Shelf(books=[[1, 2]]), checkpointer=store, invocation_id="r")
+    await reader.begun.wait()
+    await recorded_inside(store, 1)
+    record = await store.load("r")
+    assert record is not None
+    inner = record.fan_out_progress[1]
+    assert (inner.namespace, inner.fan_out_node_name) == (("books",), "pages")
+    assert inner.enclosing_fan_out_lineage == FanOutKey((), "books").enclosing(0)
+    assert [one.state for one in inner.instances] == [InstanceState.COMPLETED, InstanceState.NOT_STARTED]
+    await handle.cancel()

@@ -501,7 +501,7 @@ class TestNestedFanOut:
         assert after.totals == [5, 9, 77]
         proof = await verify(store, "r")
         assert proof.ok
-        assert len(proof.fan_outs) == (4 if run_on == "orchestrator" else 1)
+        assert len(proof.fan_outs) == 4
 
     async def test_stepped_by_the_orchestrator_a_resume_runs_only_the_missing_inner_instances(self):
         breaker, store = Breaker(5), MemoryStore()

@@ -17,7 +17,7 @@ from backends.checkpointers.redis.space import RedisSpace
 from backends.lua_script import script
 from orchestrator.checkpoint.compose import RecordRows, decompose
 from orchestrator.checkpoint.record import CheckpointRecord
-from orchestrator.checkpoint.row import FanOutRow, Loss, Ownership, SlotRow, Step
+from orchestrator.checkpoint.row import FanOutRow, InnerRows, Loss, Ownership, SlotRow, Step
 from orchestrator.errors import RunExists
 from orchestrator.identity import Slot
 
@@ -35,6 +35,15 @@ class RedisRecord(RedisSpace):
     async def record(self, ownership: Ownership, rows: Sequence[SlotRow]) -> int:
         first: int = await self._owned("record", ownership, "", *_flat(slot_parts(row) for row in rows))
         return first
+
+    async def record_inner(self, ownership: Ownership, inner: InnerRows) -> None:
+        # Not one transaction: each of these may be done again, and nothing of it is let go before all are done.
+        for row in inner.fan_outs:
+            await self.open_fan_out(ownership, row)
+        for step in inner.steps:
+            await self.save_step(ownership, step)
+        if inner.slots:
+            await self.record(ownership, inner.slots)
 
     async def record_losses(self, ownership: Ownership, losses: Sequence[Loss]) -> dict[Slot, int]:
         charged = await self._owned("record_losses", ownership, *_flat(loss_parts(loss) for loss in losses))

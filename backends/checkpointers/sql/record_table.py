@@ -21,7 +21,7 @@ from backends.checkpointers.sql.row import (
 from backends.checkpointers.sql.run_table import RunTable
 from backends.checkpointers.sql.schema import Schema
 from orchestrator.checkpoint.compose import RecordRows
-from orchestrator.checkpoint.row import FanOutRow, Loss, Ownership, SlotRow, Step
+from orchestrator.checkpoint.row import FanOutRow, InnerRows, Loss, Ownership, SlotRow, Step
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import Slot
 
@@ -74,6 +74,13 @@ class RecordTable:
                 self._set_folds(connection, run.run, row.report.folds if is_first else ())
                 first += is_first
         return first
+
+    def record_inner(self, connection: Connection, ownership: Ownership, inner: InnerRows) -> None:
+        for row in inner.fan_outs:
+            self.open_fan_out(connection, ownership, row)
+        for step in inner.steps:
+            self.save_step(connection, ownership, step)
+        self.record(connection, ownership, inner.slots)
 
     def record_losses(self, connection: Connection, ownership: Ownership, losses: Sequence[Loss]) -> dict[Slot, int]:
         run = owned(connection, self._schema, ownership)

@@ -20,6 +20,7 @@ from orchestrator.checkpoint.compose import decompose
 from orchestrator.checkpoint.record import CheckpointRecord
 from orchestrator.checkpoint.row import (
     FanOutRow,
+    InnerRows,
     Loss,
     NewRun,
     Ownership,
@@ -100,6 +101,9 @@ class SqlStore:
 
     async def record(self, ownership: Ownership, rows: Sequence[SlotRow]) -> int:
         return await self._write(lambda db: self._record.record(db, ownership, rows))
+
+    async def record_inner(self, ownership: Ownership, inner: InnerRows) -> None:
+        await self._write(lambda db: self._record.record_inner(db, ownership, inner))
 
     async def record_losses(self, ownership: Ownership, losses: Sequence[Loss]) -> dict[Slot, int]:
         return await self._write(lambda db: self._record.record_losses(db, ownership, losses))

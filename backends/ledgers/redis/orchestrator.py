@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError
 
 from backends.ledgers.redis.client import async_client, failure
 from backends.ledgers.redis.keys import Keys
-from backends.ledgers.redis.wire import read_report, write_item
+from backends.ledgers.redis.wire import read_entries, read_report, write_item
 from backends.lua_script import script
 from orchestrator.errors import SealBroken
 from orchestrator.identity import Slot
@@ -26,6 +26,7 @@ from orchestrator.ledger.view import (
     LiveState,
     Opening,
     Overdue,
+    Progress,
     QueueAnswer,
     QueuedItem,
     Sweep,
@@ -116,6 +117,14 @@ class RedisLedger:
     async def live(self, run_id: str, fan_out: str) -> list[LiveInstance]:
         rows = await self._call("live", run_id, 0, fan_out)
         return sorted((_live(fan_out, row) for row in rows), key=lambda one: one.slot.index)
+
+    async def told(self, run_id: str, since: Mapping[Slot, int]) -> list[Progress]:
+        flat = [part for slot, start in since.items() for part in (*_flat([slot]), start)]
+        rows = await self._call("told", run_id, 0, LARGEST_ANSWER_BYTES, *flat)
+        return [
+            Progress(start + len(texts), read_entries(run_id, slot, texts, self._seal))
+            for slot, (start, *texts) in zip(since, rows, strict=True)
+        ]
 
     async def memory_share(self) -> float:
         try:

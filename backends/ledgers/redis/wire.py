@@ -1,7 +1,8 @@
-"""Items and reports as Redis keeps them."""
+"""Items, reports and what instances tell, as Redis keeps them."""
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.errors import SealBroken
@@ -9,6 +10,8 @@ from orchestrator.identity import Slot
 from orchestrator.ledger.view import QueuedItem
 from orchestrator.report import Report
 from orchestrator.seal import Seal
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,27 @@ def read_report(run_id: str, text: bytes, seal: Seal, *, fan_out: str, index: in
     if (report.slot.fan_out, report.slot.index) != (fan_out, index):
         raise SealBroken(f"the report of {place}, which speaks of {report.slot},")
     return report
+
+
+def write_entry(run_id: str, slot: Slot, entry: bytes, seal: Seal) -> bytes:
+    """The seal of what an instance tells, a space, the entry."""
+    return seal.sign(_of_slot(run_id, slot, entry)).encode() + b" " + entry
+
+
+def read_entries(run_id: str, slot: Slot, texts: Iterable[bytes], seal: Seal) -> tuple[bytes, ...]:
+    """The entries that were written for this slot by one who has our secret; what else there is, is left out."""
+    entries = []
+    for text in texts:
+        signature, _, entry = text.partition(b" ")
+        if seal.verify(_of_slot(run_id, slot, entry), signature.decode("ascii", "replace")):
+            entries.append(entry)
+        else:
+            log.error("progress refused", extra={"run_id": run_id, "index": slot.index})
+    return tuple(entries)
+
+
+def _of_slot(run_id: str, slot: Slot, body: bytes) -> bytes:
+    return _in_run(run_id, f"{slot.fan_out} {slot.index}\n".encode() + body)
 
 
 def _in_run(run_id: str, body: bytes) -> bytes:

@@ -11,7 +11,7 @@ from redis.exceptions import NoScriptError
 
 from backends.ledgers.redis.client import failure, sync_client
 from backends.ledgers.redis.keys import Keys
-from backends.ledgers.redis.wire import read_item, write_report
+from backends.ledgers.redis.wire import read_entries, read_item, write_entry, write_report
 from backends.lua_script import script
 from orchestrator.identity import Slot
 from orchestrator.ledger.claim import Beat, ClaimAnswer, Claimed, Held, Reported, Verdict
@@ -55,7 +55,7 @@ class RedisWorkerLedger:
     ) -> list[ClaimAnswer]:
         self._register(run_id, owner)
         rows = self._verb("claim", run_id, _seconds(ttl_seconds), token, owner, *_flat(slots))
-        return [_answer(run_id, Held(slot, token), row) for slot, row in zip(slots, rows, strict=True)]
+        return [self._answer(run_id, Held(slot, token), row) for slot, row in zip(slots, rows, strict=True)]
 
     def briefing(self, run_id: str, fan_out: str) -> bytes | None:
         text: bytes | None = self._verb("briefing", run_id, fan_out)
@@ -67,7 +67,8 @@ class RedisWorkerLedger:
 
     def progress(self, run_id: str, held: Held, entries: Sequence[bytes]) -> bool:
         call = secrets.token_hex(8)
-        return bool(self._verb("progress", run_id, *_flat([held.slot]), held.token, call, *entries))
+        sealed = [write_entry(run_id, held.slot, entry, self._seal) for entry in entries]
+        return bool(self._verb("progress", run_id, *_flat([held.slot]), held.token, call, *sealed))
 
     def report(self, run_id: str, reports: Sequence[Report]) -> list[Reported]:
         fitting = [report for report in reports if not report.is_larger_than(self._max_bytes)]
@@ -132,6 +133,25 @@ class RedisWorkerLedger:
             pipe.srem(self._keys.owners_at(place_of(owner)), owner)
             pipe.execute()
 
+    def _answer(self, run_id: str, held: Held, row: list[Any]) -> ClaimAnswer:
+        verdict = Verdict(row[0].decode())
+        if verdict is not Verdict.OK:
+            return ClaimAnswer(verdict)
+        queued = read_item(row[3])
+        told = read_entries(run_id, held.slot, row[4], self._seal) if len(row) > 4 else ()
+        claimed = Claimed(
+            run_id=run_id,
+            slot=held.slot,
+            token=held.token,
+            delivery=row[1],
+            item=queued.item,
+            briefing_hash=row[2].decode(),
+            key=queued.key,
+            trace=queued.trace,
+            progress=(*queued.progress, *told),
+        )
+        return ClaimAnswer(verdict, claimed)
+
     def _report_parts(self, run_id: str, report: Report) -> tuple[Any, ...]:
         return (*_flat([report.slot]), report.token, write_report(run_id, report, self._seal))
 
@@ -167,22 +187,3 @@ def _flat(slots: Sequence[Slot]) -> list[str | int]:
 
 def _seconds(ttl_seconds: float) -> str:
     return repr(min(float(ttl_seconds), LONGEST_SECONDS))
-
-
-def _answer(run_id: str, held: Held, row: list[Any]) -> ClaimAnswer:
-    verdict = Verdict(row[0].decode())
-    if verdict is not Verdict.OK:
-        return ClaimAnswer(verdict)
-    queued = read_item(row[3])
-    claimed = Claimed(
-        run_id=run_id,
-        slot=held.slot,
-        token=held.token,
-        delivery=row[1],
-        item=queued.item,
-        briefing_hash=row[2].decode(),
-        key=queued.key,
-        trace=queued.trace,
-        progress=(*queued.progress, *(row[4] if len(row) > 4 else ())),
-    )
-    return ClaimAnswer(verdict, claimed)
