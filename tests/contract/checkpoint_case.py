@@ -15,6 +15,7 @@ from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.checkpoint.row import (
     FanOutRow,
+    InnerRows,
     Loss,
     NewRun,
     Ownership,
@@ -125,6 +126,10 @@ async def fill(store: CheckpointStore) -> Ownership:
     await store.record(ownership, [contribution(0), contribution(0, generation=1), error_row(1)])
     await store.record_losses(ownership, [Loss(Slot(FAN_OUT.id, 2), "w", 1, True)])
     return ownership
+
+
+def everything_inside() -> InnerRows:
+    return InnerRows(fan_outs=[fan_out_row()], steps=[step()], slots=[contribution()])
 
 
 async def reports_of(store: CheckpointStore, **span) -> list[Report]:

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 from orchestrator.checkpoint.row import (
+    InnerRows,
     Loss,
     SlotRow,
     Tally,
@@ -91,6 +92,30 @@ class TestFanOut:
         opened = await store.open_fan_out(ownership, fan_out_row(count=0, item_keys=(), item_tags=()))
         assert (opened.instance_count, opened.item_hashes, opened.item_keys, opened.item_tags) == (0, b"", (), ())
         assert await store.fan_outs("run-1") == [opened]
+
+
+class TestInner:
+    async def test_what_happened_inside_an_instance_is_kept_as_each_by_itself_would_be(self, store):
+        ownership = await owned(store)
+        key = FanOutKey(("files",), "pages", FAN_OUT.enclosing(0))
+        completed = step(1, namespace=("files",), lineage=FAN_OUT.enclosing(0), folds=(Fold(key.id, 2, "a" * 32),))
+        inner = InnerRows(
+            fan_outs=[fan_out_row(key)],
+            steps=[completed],
+            slots=[contribution(0, fan_out=key), contribution(2, fan_out=key)],
+        )
+        for _ in range(2):
+            await store.record_inner(ownership, inner)
+            (opened,) = await store.fan_outs("run-1")
+            assert replace(opened, opened_at=None) == replace(fan_out_row(key), fold=Fold(key.id, 2, "a" * 32))
+            _, kept = await store.steps("run-1")
+            assert replace(kept, saved_at=None) == replace(completed, invocation_id="run-1")
+            recorded = [row.report.slot.index async for row in store.slots("run-1", key.id)]
+            assert recorded == [0, 2]
+
+    async def test_nothing_at_all_can_have_happened(self, store):
+        await store.record_inner(await owned(store), InnerRows())
+        assert await store.fan_outs("run-1") == []
 
 
 class TestRecord:

@@ -27,6 +27,7 @@ from tests.contract.checkpoint_case import (
     contribution,
     error_row,
     errors_of,
+    everything_inside,
     fan_out_row,
     fill,
     is_recent,
@@ -196,6 +197,7 @@ WRITES = {
     "save_step": lambda store, own: store.save_step(own, step()),
     "open_fan_out": lambda store, own: store.open_fan_out(own, fan_out_row()),
     "record": lambda store, own: store.record(own, [contribution(), error_row(1)]),
+    "record_inner": lambda store, own: store.record_inner(own, everything_inside()),
     "record_losses": lambda store, own: store.record_losses(own, [Loss(Slot(FAN_OUT.id, 0), "w", 1, True)]),
 }
 

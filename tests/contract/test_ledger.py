@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.identity import Slot
-from orchestrator.ledger.claim import Beat, Held, Reported, Verdict
+from orchestrator.ledger.claim import Beat, Reported, Verdict
 from orchestrator.ledger.view import QueueAnswer, QueuedItem
 from tests.contract.ledger_case import EPOCH, FAN_OUT, MAX_BYTES, RUN, other_opening, owner, report_of, slot
 
@@ -122,44 +122,6 @@ class TestBeat:
         assert case.beat(slot(0), "t1") is Beat.OK
         await case.queue(slot(0))
         assert case.verdict(slot(0), "t2") is Verdict.OK
-
-
-class TestProgress:
-    async def test_the_next_claim_is_given_what_was_kept_in_order(self, case):
-        await case.opened(slot(0))
-        case.claim(slot(0), "t1")
-        assert case.worker.progress(RUN, Held(slot(0), "t1"), [b"a", b"b"])
-        assert case.worker.progress(RUN, Held(slot(0), "t1"), [b"c"])
-        case.clock.advance(20)
-        await case.queue(slot(0))
-        assert case.claim(slot(0), "t2").progress == (b"a", b"b", b"c")
-
-    async def test_a_stale_token_keeps_nothing(self, case):
-        await case.opened(slot(0))
-        assert not case.worker.progress(RUN, Held(slot(0), "t1"), [b"a"])
-        case.claim(slot(0), "t1")
-        assert not case.worker.progress(RUN, Held(slot(0), "t2"), [b"a"])
-        case.clock.advance(20)
-        await case.queue(slot(0))
-        assert case.claim(slot(0), "t2").progress == ()
-
-    async def test_a_claim_is_given_what_was_queued_with_it_and_what_was_kept_since(self, case):
-        await case.open()
-        item = QueuedItem(slot(0), b"item", progress=(b'{"recorded": 1}',))
-        await case.orchestrator.queue(RUN, EPOCH, [item], claim_deadline_seconds=30)
-        assert case.claim(slot(0), "t1").progress == (b'{"recorded": 1}',)
-        assert case.worker.progress(RUN, Held(slot(0), "t1"), [b"kept"])
-        case.worker.release(owner(), has_died=False)
-        await case.orchestrator.queue(RUN, EPOCH, [item], claim_deadline_seconds=30)
-        assert case.claim(slot(0), "t2").progress == (b'{"recorded": 1}', b"kept")
-
-    async def test_a_reset_slot_begins_without_progress(self, case):
-        await case.opened(slot(0))
-        case.claim(slot(0), "t1")
-        case.worker.progress(RUN, Held(slot(0), "t1"), [b"a"])
-        await case.orchestrator.reset(RUN, EPOCH, [slot(0)])
-        await case.queue(slot(0))
-        assert case.claim(slot(0), "t2").progress == ()
 
 
 class TestReport:

@@ -10,9 +10,10 @@ import pytest
 from backends.ledgers.redis import RedisLedger, RedisWorkerLedger
 from backends.ledgers.redis import orchestrator as orchestrator_module
 from backends.ledgers.redis.client import without_password
+from orchestrator.bitmap import Bitmap
 from orchestrator.errors import LedgerLost, LedgerUnavailable
 from orchestrator.ledger.claim import Beat, Held, Reported, Verdict
-from orchestrator.ledger.view import QueueAnswer, QueuedItem
+from orchestrator.ledger.view import Opening, Progress, QueueAnswer, QueuedItem
 from orchestrator.seal import Seal
 from tests.contract.ledger_case import EPOCH, FAN_OUT, RUN, LedgerCase, owner, redis_case, report_of, slot
 from tests.service.redis import RedisServer
@@ -245,6 +246,35 @@ class TestSeal:
             client.sadd("rollforward:run:{run-2}:fan_outs", FAN_OUT)
         assert await case.orchestrator.reports("run-2", [FAN_OUT], wait_seconds=0) == []
 
+    @pytest.mark.parametrize("keys", [(), ("wrong",)])
+    async def test_what_an_instance_is_said_to_have_told_is_believed_only_under_our_secret(self, connect, keys):
+        ours, foreign = connect(["secret"], ["secret"]), connect(keys, ["secret"])
+        await ours.opened(slot(0))
+        ours.claim(slot(0))
+        for teller, entry in ((ours, b"first"), (foreign, b"forged"), (ours, b"last")):
+            assert teller.worker.progress(RUN, Held(slot(0), "t1"), [entry])
+        assert await ours.orchestrator.told(RUN, {slot(0): 0}) == [Progress(3, (b"first", b"last"))]
+        ours.worker.release(owner(), has_died=True)
+        await ours.queue(slot(0))
+        assert ours.claim(slot(0), "t2").progress == (b"first", b"last")
+
+    @pytest.mark.parametrize("place", ["another instance", "another run"])
+    async def test_what_was_told_elsewhere_is_not_believed_here(self, connect, redis_server, place):
+        case = connect(["secret"], ["secret"])
+        run_id, here = (RUN, slot(1)) if place == "another instance" else ("run-2", slot(0))
+        await case.opened(slot(0), slot(1))
+        await case.orchestrator.open("run-2", EPOCH, Opening(FAN_OUT, Bitmap(4), b"", "hash"))
+        await case.orchestrator.queue("run-2", EPOCH, [QueuedItem(slot(0), b"")], claim_deadline_seconds=30)
+        case.ask(slot(0), slot(1))
+        case.worker.claim("run-2", [slot(0)], owner=owner(), token="t1", ttl_seconds=15)
+        case.worker.progress(RUN, Held(slot(0), "t1"), [b"told"])
+        case.worker.progress(run_id, Held(here, "t1"), [b"own"])
+        kept = "rollforward:run:{{{}}}:" + FAN_OUT + ":progress:{}"
+        with redis_server.client() as client:
+            (told,) = client.lrange(kept.format(RUN, 0), 0, -1)
+            client.rpush(kept.format(run_id, here.index), told)
+        assert await case.orchestrator.told(run_id, {here: 0}) == [Progress(2, (b"own",))]
+
     @pytest.mark.parametrize("text", [b"", b" {}", b"garbage", b" [1]", b" {\xff", b" null", b'x {"slot": 1}'])
     async def test_what_is_no_report_is_refused(self, case, redis_server, text):
         await case.opened(slot(0))
@@ -257,6 +287,19 @@ class TestSeal:
 
 
 class TestSize:
+    async def test_one_answer_tells_no_more_than_its_limit_and_the_rest_comes_after_it(self, case, monkeypatch):
+        monkeypatch.setattr(orchestrator_module, "LARGEST_ANSWER_BYTES", 1)
+        await case.opened(slot(0), slot(1))
+        case.ask(slot(0), slot(1))
+        case.worker.progress(RUN, Held(slot(0), "t1"), [b"a", b"b"])
+        case.worker.progress(RUN, Held(slot(1), "t1"), [b"c"])
+        since, heard = {slot(0): 0, slot(1): 0}, []
+        for _ in range(3):
+            answers = await case.orchestrator.told(RUN, since)
+            heard += [entry for answer in answers for entry in answer.entries]
+            since = {one: answer.end for one, answer in zip(since, answers, strict=True)}
+        assert (heard, list(since.values())) == ([b"a", b"b", b"c"], [2, 1])
+
     async def test_one_answer_holds_no_more_reports_than_its_limit_and_the_rest_comes_after_them(
         self, case, monkeypatch
     ):
