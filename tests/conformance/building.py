@@ -59,7 +59,7 @@ class Building:
     def _named(self) -> list[tuple[str, Section]]:
         inline = [self._case.section(key) for key in INLINE if key in self._case]
         named = [pair for key in NAMED for pair in self._case.sections(key)]
-        return [(str(section.take("name")), section) for section in inline] + named
+        return [(section.take("name", "inner"), section) for section in inline] + named
 
     def _graph(self, section: Section, name: str, *, label: str, given: Mapping[str, Any]) -> CompiledGraph[Any]:
         builder: GraphBuilder[Any] = GraphBuilder(state_class(section.section("state"), name, given=given))
@@ -86,7 +86,7 @@ class Building:
             builder.add_fan_out_node(name, **self._fan_out(spec.section("fan_out")), middleware=wrappers)
         elif "parallel_branches" in spec:
             section = spec.section("parallel_branches")
-            branches = {branch: self._branch(one) for branch, one in section.sections("branches")}
+            branches = self._branches(section)
             options = {key: section.take(key) for key in ("error_policy", "errors_field") if key in section}
             builder.add_parallel_branches_node(name, branches=branches, middleware=wrappers, **options)
         elif "subgraph" in spec:
@@ -121,8 +121,15 @@ class Building:
             options["concurrency"] = 1
         section.take("abort_after_instance")
         options["subgraph"] = self.subgraph(section.take("subgraph", section.take("inner_subgraph")))
-        options["instance_middleware"] = middleware(section.listed("instance_middleware"), self._world)
+        around = section.listed("instance_middleware")
+        options["instance_middleware"] = middleware(around, self._world, clock=self._clock)
+        self._world.stops_early |= options.get("error_policy", "fail_fast") == "fail_fast"
         return options
+
+    def _branches(self, section: Section) -> dict[str, BranchSpec]:
+        if isinstance(section.take("branches"), list):
+            return {name: BranchSpec(subgraph=self.subgraph(name)) for name in section.take("branches")}
+        return {name: self._branch(branch) for name, branch in section.sections("branches")}
 
     def _branch(self, section: Section) -> BranchSpec:
         options = {key: section.take(key) for key in ("inputs", "outputs") if key in section}
@@ -133,7 +140,8 @@ class Building:
             options["call"] = Body(section.section("call"), self._world)
         if "subgraph" in section:
             options["subgraph"] = self.subgraph(section.take("subgraph"))
-        return BranchSpec(middleware=middleware(section.listed("middleware"), self._world), **options)
+        around = middleware(section.listed("middleware"), self._world, clock=self._clock)
+        return BranchSpec(middleware=around, **options)
 
 
 def _projection(spec: Section) -> DeclaredSameName | None:
@@ -145,6 +153,9 @@ def _projection(spec: Section) -> DeclaredSameName | None:
 def _number(spec: Any, path: str) -> Any:
     if not isinstance(spec, dict):
         return spec
+    unknown = set(spec) - {"callable", "field", "chunk_size"}
+    if unknown:
+        raise UnknownDirective(f"{path}: {sorted(unknown)}")
     field = spec["field"]
     match spec["callable"]:
         case "state_field_read":
@@ -193,7 +204,7 @@ def _clock(case: Section) -> Callable[[], float] | None:
         return None
     stub = case.section("clock_stub")
     if stub.take("type") != "deterministic_monotonic":
-        raise UnknownDirective(f"{stub.path}.type")
+        raise UnknownDirective(f"{stub.path}.type: {stub.take('type')}")
     step, now = stub.take("advance_ms_per_call") / 1000, [0.0]
 
     def clock() -> float:

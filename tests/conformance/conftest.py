@@ -9,7 +9,7 @@ import pytest
 from orchestrator.execution.lane import Lane
 from rollforward.assembly import open_orchestrator_ledger
 from tests.conformance.document import cases
-from tests.conformance.location import DEFAULT, FIXTURES
+from tests.conformance.location import SHARED, folders, told
 from tests.conformance.running import MakeLane
 from tests.conformance.world import COUNTERS
 from tests.service.redis import RedisServer
@@ -25,7 +25,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance")
     group._arggroup.conflict_handler = "resolve"
     group.addoption(
-        "--fixtures", dest="conformance", type=Path, default=DEFAULT, help="the folder with the conformance fixtures"
+        "--fixtures",
+        dest="conformance",
+        type=Path,
+        help="the folder with the conformance fixtures, instead of ours and the shared ones",
     )
     group.addoption("--executor", choices=("local", "celery"), default="local", help="where fan-out instances run")
 
@@ -33,14 +36,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" not in metafunc.fixturenames:
         return
-    fixtures: Path = metafunc.config.getoption("conformance", DEFAULT)
-    if not fixtures.is_dir():
-        if os.environ.get("CI"):
-            raise pytest.UsageError(f"no conformance fixtures in {fixtures}; name their folder with --fixtures")
-        metafunc.parametrize("case", [pytest.param(None, marks=pytest.mark.skip(reason=f"no fixtures in {fixtures}"))])
-        return
-    found = cases(fixtures)
-    metafunc.parametrize("case", found, ids=[case.address for case in found])
+    asked = asked_for(metafunc.config)
+    missing = None if (asked or SHARED).is_dir() else asked or SHARED
+    if missing is not None and (asked is not None or os.environ.get("CI")):
+        raise pytest.UsageError(f"no conformance fixtures in {missing}; name their folder with --fixtures")
+    parameters = [pytest.param(case, id=case.address) for case in cases(folders(asked))]
+    if missing is not None:
+        parameters.append(pytest.param(None, id="shared", marks=pytest.mark.skip(reason=f"no fixtures in {missing}")))
+    metafunc.parametrize("case", parameters)
+
+
+def asked_for(config: pytest.Config) -> Path | None:
+    """The folder that the command names."""
+    asked: Path | None = config.getoption("conformance", None)
+    return asked
 
 
 @pytest.fixture(scope="session")
@@ -53,10 +62,10 @@ def worker_settings(
         return
     folder = tmp_path_factory.mktemp("conformance")
     redis = RedisServer(folder).start()
-    shared = {COUNTERS: redis.url, FIXTURES: str(Path(request.config.getoption("conformance", DEFAULT)).absolute())}
+    environment = {COUNTERS: redis.url, **told(folders(asked_for(request.config)))}
     os.environ[COUNTERS] = redis.url
     worker = WorkerProcess(
-        folder, redis_url=redis.url, graphs=["tests.conformance.source"], concurrency=4, environment=shared
+        folder, redis_url=redis.url, graphs=["tests.conformance.source"], concurrency=4, environment=environment
     )
     try:
         worker.start()

@@ -1,13 +1,14 @@
 """The fixtures as documents whose every key must be used: what nobody asks for, the runner does not know."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-FOLDERS = ("graph-engine", "pipeline-utilities")
+PARTS = ("graph-engine", "pipeline-utilities")
 PROSE = frozenset({"name", "description"})
 """What only people read."""
 
@@ -78,20 +79,25 @@ class Case:
         return Section(self.values, self.address)
 
 
-def cases(fixtures: Path, folders: tuple[str, ...] = FOLDERS) -> list[Case]:
-    """Every case of every fixture."""
-    found = [
-        case for folder in folders for file in sorted((fixtures / folder).glob("*.yaml")) for case in _of_file(file)
-    ]
-    if not found:
-        raise FileNotFoundError(f"no fixtures in {fixtures}")
+def cases(folders: Sequence[Path], parts: tuple[str, ...] = PARTS) -> list[Case]:
+    """Every case of every fixture of these folders.
+
+    Raises:
+        FileNotFoundError: a folder has none.
+        ValueError: two cases have one address.
+    """
+    found = [case for folder in folders for case in _of_folder(folder, parts)]
+    twice = [address for address, count in Counter(case.address for case in found).items() if count > 1]
+    if twice:
+        raise ValueError(f"two cases are called {', '.join(twice)}; give one of them another name")
     return found
 
 
-def case_at(fixtures: Path, address: str) -> Case:
-    """The case of an address."""
-    file = fixtures / f"{address.partition('::')[0]}.yaml"
-    return next(case for case in _of_file(file) if case.address == address)
+def _of_folder(folder: Path, parts: tuple[str, ...]) -> list[Case]:
+    found = [case for part in parts for file in sorted((folder / part).glob("*.yaml")) for case in _of_file(file)]
+    if not found:
+        raise FileNotFoundError(f"no fixtures in {folder}")
+    return found
 
 
 def _of_file(file: Path) -> Iterator[Case]:
@@ -105,8 +111,6 @@ def _of_file(file: Path) -> Iterator[Case]:
 
 
 def _merged(shared: Mapping[str, Any], case: Mapping[str, Any]) -> dict[str, Any]:
-    merged = {**shared, **{key: value for key, value in case.items() if key != "graph"}, **case.get("graph", {})}
-    for key in ("subgraphs", "invariants"):
-        if key in shared and key in case:
-            merged[key] = {**shared[key], **case[key]}
-    return merged
+    own = {**{key: value for key, value in case.items() if key != "graph"}, **case.get("graph", {})}
+    both = {key: {**shared[key], **own[key]} for key in ("subgraphs", "invariants") if key in shared and key in own}
+    return {**shared, **own, **both}

@@ -1,19 +1,42 @@
 """Holds everything that a case expects against what was played."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from orchestrator.checkpoint.record import CheckpointRecord
 from orchestrator.graph.node import FanOutNode
+from orchestrator.middleware.timing import TimingRecord
 from orchestrator.observers.event import NodeEvent, Phase
 from tests.conformance import expectation as expect
-from tests.conformance.document import Section, UnknownDirective
+from tests.conformance.document import PROSE, Section, UnknownDirective
 from tests.conformance.invariant import check_invariants
 from tests.conformance.invariant_of_event import check_event_invariants
+from tests.conformance.isolated_event import isolated, nothing_isolated
 from tests.conformance.running import Played, Run
+from tests.conformance.saved_record import check_saved
 from tests.conformance.world import MemoryCounters
 
 Judge = Callable[[Played, Run, Section, str], None]
+
+OUTCOMES = frozenset({"expected", "expected_error", "resume", "invocations", "invariants"})
+"""What a case says about its runs, beside what it says about its graph."""
+
+PLAYED = frozenset(
+    {
+        *("state", "entry", "nodes", "edges", "subgraph", "subgraph_with_idx", "subgraphs", "inner_subgraphs"),
+        *("middleware", "migrations", "observers", "initial_state", "checkpointer", "clock_stub", "seeded_record"),
+        *("crash_injection", "runtime_state_subclass", "invoke_with", "populate_checkpointer_via_runs"),
+    }
+)
+"""What a case says of its graph and of how it is run: all of it is asked for until it has been run."""
+
+KNOWN = PLAYED | OUTCOMES | PROSE
+KNOWN |= {"run_count", "caller_invocation_id", "caller_correlation_id", "invoke", "drain", "expected_compile_error"}
+KNOWN |= {"expected_compile_warning", "expected_chain_ambiguity_error", "first_run_expected_error"}
+KNOWN |= {"saved_record_assertions", "every_save_assertions"}
+"""What may stand in a case."""
+
+EXPECTS_FAILURE = ("expected_error", "recoverable_state")
 
 
 def judge(played: Played) -> None:
@@ -23,19 +46,26 @@ def judge(played: Played) -> None:
         AssertionError: something does not hold, or is not known.
     """
     case = played.case
+    _refuse([f"{case.path}.{key}" for key in case.keys if key not in KNOWN])
     if "expected_compile_error" in case or played.compile_error is not None:
         _compile_error(played, case)
-    elif "expected_compile_warning" in case:
-        assert played.graph is not None
-        wanted = case.take("expected_compile_warning")
-        found = [warning.category for warning in played.graph.warnings]
-        assert (found == wanted) if isinstance(wanted, list) else (wanted in found), f"warnings {found}"
-    else:
+        return
+    _refuse([path for path in case.unused() if _part(path, case) in PLAYED])
+    if "expected_compile_warning" in case:
+        _compile_warning(played, case)
+    if "expected_compile_warning" not in case or OUTCOMES & set(case.keys):
         _outcome(played, case)
-    if played.compile_error is None:
-        unused = case.unused()
-        if unused:
-            raise UnknownDirective(f"fixture_directive_unknown: {', '.join(unused)}")
+    _refuse(case.unused())
+
+
+def _refuse(unknown: Sequence[str]) -> None:
+    if unknown:
+        raise UnknownDirective(f"fixture_directive_unknown: {', '.join(unknown)}")
+
+
+def _part(path: str, case: Section) -> str:
+    """The key of the case that a path begins with."""
+    return re.split(r"[.\[]", path.removeprefix(f"{case.path}."))[0]
 
 
 def _compile_error(played: Played, case: Section) -> None:
@@ -44,8 +74,18 @@ def _compile_error(played: Played, case: Section) -> None:
     expect.same(played.compile_error.category, wanted, "the category of the compile error")
 
 
+def _compile_warning(played: Played, case: Section) -> None:
+    """A list is all warnings, and a word is among them."""
+    assert played.graph is not None
+    assert played.building is not None
+    wanted = case.take("expected_compile_warning")
+    graphs = [played.graph, *played.building.subgraphs.values()]
+    found = sorted(warning.category for graph in graphs for warning in graph.warnings)
+    assert (found == sorted(wanted)) if isinstance(wanted, list) else (wanted in found), f"warnings {found}"
+
+
 def _outcome(played: Played, case: Section) -> None:
-    if "invocations" in case:
+    if "invocations" in case and not isinstance(case.take("invocations"), int):
         for run, section in zip(played.runs, case.listed("invocations"), strict=True):
             section.take("initial_state")
             section.section("drain").take("timeout_seconds") if "drain" in section else None
@@ -53,7 +93,7 @@ def _outcome(played: Played, case: Section) -> None:
     elif "resume" in case:
         _resumed(played, case)
     else:
-        for run in played.runs[-case.take("run_count", 1) :]:
+        for run in played.runs[-case.take("run_count", case.take("invocations", 1)) :]:
             _single(played, run, case)
     check_invariants(played, played.last, case.section("invariants"))
 
@@ -61,7 +101,10 @@ def _outcome(played: Played, case: Section) -> None:
 def _single(played: Played, run: Run, case: Section) -> None:
     if "expected_error" in case:
         expect.expect_error(played, run, case.section("expected_error"))
-    _expected(played, run, case.section("expected"))
+        for key in case.section("expected").keys:
+            _hold(played, run, case.section("expected"), key)
+    else:
+        _expected(played, run, case.section("expected"))
     if "every_save_assertions" in case:
         assert played.store is not None
         for name, value in case.take("every_save_assertions").items():
@@ -77,7 +120,7 @@ def _resumed(played: Played, case: Section) -> None:
         expect.expect_error(played, first, case.section("first_run_expected_error"))
     if "saved_record_assertions" in case:
         assert played.record is not None
-        _saved(played, played.record, case.section("saved_record_assertions"))
+        check_saved(played, played.record, case.section("saved_record_assertions"))
     if "expected_error" in resume:
         expect.expect_error(played, last, resume.section("expected_error"))
     elif "expected_chain_ambiguity_error" in resume:
@@ -85,15 +128,22 @@ def _resumed(played: Played, case: Section) -> None:
         expect.same(getattr(last.error, "category", None), wanted, "category")
     else:
         assert last.error is None, f"the resumed run failed: {last.error!r}"
-    _expected(played, last, resume.section("expected"))
+    for key in resume.section("expected").keys:
+        _hold(played, last, resume.section("expected"), key)
     check_invariants(played, last, resume.section("invariants"))
 
 
 def _expected(played: Played, run: Run, section: Section) -> None:
     for key in section.keys:
-        if key not in EXPECTED:
-            raise UnknownDirective(f"{section.path}.{key}")
-        EXPECTED[key](played, run, section, key)
+        _hold(played, run, section, key)
+    is_failure_expected = any(key in section for key in EXPECTS_FAILURE)
+    assert run.error is None or is_failure_expected, f"the run failed: {run.error!r}"
+
+
+def _hold(played: Played, run: Run, section: Section, key: str) -> None:
+    if key not in EXPECTED:
+        raise UnknownDirective(f"{section.path}.{key}")
+    EXPECTED[key](played, run, section, key)
 
 
 def _taking(check: expect.Check) -> Judge:
@@ -101,18 +151,26 @@ def _taking(check: expect.Check) -> Judge:
 
 
 def _observer_events(played: Played, run: Run, section: Section, key: str) -> None:
-    for name, expected in section.take(key).items():
+    expected = section.take(key)
+    observers = list(played.world.observers)
+    if isinstance(expected, list) and len(observers) > 1:
+        raise UnknownDirective(f"{section.path}.{key} is a list, and there are the observers {', '.join(observers)}")
+    by_name = {(observers or ["everybody"])[0]: expected} if isinstance(expected, list) else expected
+    for name, events in by_name.items():
+        if observers and name not in observers:
+            raise UnknownDirective(f"{section.path}.{key}.{name} is no observer")
         told = [event for observer, event in run.log if observer == name and isinstance(event, NodeEvent)]
-        expect.events_match(told, expected, name)
+        # A case that attaches nobody says what anybody would have been told.
+        expect.events_match(told if observers else run.nodes, events, name)
 
 
 def _delivery_order(_played: Played, run: Run, expected: Any) -> None:
-    told = [
-        {"observer": name, "step": event.step, "phase": event.phase.value}
-        for name, event in run.log
-        if isinstance(event, NodeEvent)
-    ]
-    expect.same(told, expected, "delivery order")
+    told = [(name, event) for name, event in run.log if isinstance(event, NodeEvent)]
+    expect.same(len(told), len(expected), "the number of deliveries")
+    for place, ((name, event), want) in enumerate(zip(told, expected, strict=True)):
+        expect.same(name, want["observer"], f"delivery {place}")
+        fields = {field: value for field, value in want.items() if field != "observer"}
+        expect.event_matches(event, fields, f"delivery {place}")
 
 
 def _drain_summary(_played: Played, run: Run, expected: Any) -> None:
@@ -158,11 +216,20 @@ def _trace_records(played: Played, _run: Run, expected: Any) -> None:
         expect.same(len(kept), len(records), f"records of {name}")
         for record, want in zip(kept, records, strict=True):
             for field, value in want.items():
-                expect.same(expect.as_json(record[field]), value, f"{name}.{field}")
+                if field not in TRACE_FIELDS:
+                    raise UnknownDirective(f"trace_records.{name}.{field}")
+                expect.same(expect.as_json(record.get(TRACE_FIELDS[field])), value, f"{name}.{field}")
 
 
 def _timing_records(played: Played, _run: Run, expected: Any) -> None:
-    kept = played.world.captured["timing_records"]
+    if isinstance(expected, dict):
+        for name, records in expected.items():
+            _match_timing([record for target, record in played.world.captured if target == name], records)
+    else:
+        _match_timing([record for _, record in played.world.captured], expected)
+
+
+def _match_timing(kept: Sequence[TimingRecord], expected: Any) -> None:
     expect.same(len(kept), len(expected), "timing records")
     for record, want in zip(kept, expected, strict=True):
         for name, value in want.items():
@@ -180,42 +247,6 @@ def _attempt_events(_played: Played, run: Run, expected: Any) -> None:
     expect.events_match([event for event in run.nodes if event.node_name in names], expected, "attempts")
 
 
-def _failure_isolation(_played: Played, run: Run, expected: Any) -> None:
-    events = expect.failure_isolated(run)
-    expect.same(len(events), 1, "failure isolation events")
-    event = events[0]
-    for name, value in expected.items():
-        match name:
-            case "event_name":
-                expect.same(event.event_name, value, name)
-            case "pre_state" | "post_state":
-                expect.same(expect.as_json(getattr(event, name)), value, name)
-            case "wrapped_node_lineage":
-                for field, want in value.items():
-                    expect.same(expect.EVENT_FIELDS[field](event), want, field)
-            case "caught_exception":
-                _caught(event.caught_exception, value)
-            case _:
-                raise UnknownDirective(f"expected_failure_isolation_event.{name}")
-
-
-def _caught(caught: Any, expected: Any) -> None:
-    for name, value in expected.items():
-        if name == "chain":
-            expect.same(len(caught.chain), len(value), "links")
-            for link, want in zip(caught.chain, value, strict=True):
-                for field, wanted in want.items():
-                    expect.same(getattr(link, field), wanted, f"link.{field}")
-        elif name in ("category", "message"):
-            expect.same(getattr(caught, name), value, f"caught {name}")
-        else:
-            raise UnknownDirective(f"caught_exception.{name}")
-
-
-def _no_failure_isolation(_played: Played, run: Run, expected: bool) -> None:
-    expect.same(not expect.failure_isolated(run), expected, "no failure isolation event")
-
-
 def _checkpoint_saves(played: Played, _run: Run, expected: Any) -> None:
     assert played.store is not None
     saves = played.store.saves
@@ -227,58 +258,9 @@ def _checkpoint_saves(played: Played, _run: Run, expected: Any) -> None:
         expect.same(set(want), {"after_node", "state", "completed_positions"}, "what is asked of a save")
 
 
-def _saved(played: Played, record: CheckpointRecord, section: Section) -> None:
-    for key in section.keys:
-        if key not in SAVED:
-            raise UnknownDirective(f"{section.path}.{key}")
-        SAVED[key](played, record, section.take(key))
-
-
-def _saved_progress(played: Played, record: CheckpointRecord, expected: Any) -> None:
-    assert played.graph is not None
-    if expected is None:
-        expect.same(record.fan_out_progress, (), "fan-outs in progress")
-        return
-    for name, want in expected.items():
-        (progress,) = [one for one in record.fan_out_progress if one.fan_out_node_name == name]
-        collected = played.graph.fan_out_at((*progress.namespace, name)).collect_field
-        expect.same(progress.instance_count, want["instance_count"], "instance count")
-        expect.same(len(progress.instances), len(want["instances"]), "instances")
-        for index, (instance, one) in enumerate(zip(progress.instances, want["instances"], strict=True)):
-            expect.saved_instance(instance, one, collected, f"{name}[{index}]")
-
-
-def _fan_out_is_completed(played: Played, record: CheckpointRecord, expected: bool) -> None:
-    assert played.graph is not None
-    names = {name for name in played.graph.nodes if hasattr(played.graph.nodes[name], "collect_field")}
-    found = any(position.node_name in names for position in record.completed_positions)
-    expect.same(found, expected, "the fan-out node among the completed positions")
-
-
-SAVED: dict[str, Callable[[Played, CheckpointRecord, Any], None]] = {
-    "completed_positions": lambda played, record, value: expect.positions_match(
-        expect.own_positions(played, record), value, "saved positions"
-    ),
-    "state": lambda _p, record, value: expect.same(record.state, value, "saved state"),
-    "fan_out_progress": _saved_progress,
-    "fan_out_node_in_completed_positions": _fan_out_is_completed,
-    "parent_states_present": lambda _p, record, value: expect.same(bool(record.parent_states), value, "parents"),
-    "parent_states_outermost_first": lambda played, record, value: expect.same(
-        set(record.parent_states[0]) == set(played.graph.state_class.model_fields) if played.graph else False,
-        value,
-        "the outermost parent state first",
-    ),
-    "invocation_id": lambda _p, record, value: expect.same(record.invocation_id, value, "invocation id"),
-    "correlation_id": lambda _p, record, value: expect.same(record.correlation_id, value, "correlation id"),
-    "schema_version": lambda _p, record, value: expect.same(record.schema_version, value, "schema version"),
-    "last_saved_at": lambda _p, record, value: expect.same(record.last_saved_at, value, "last saved at"),
-    "parent_states": lambda _p, record, value: expect.same(list(record.parent_states), value, "parent states"),
-}
-
-
 def _latest_record(played: Played, _run: Run, section: Section, key: str) -> None:
     assert played.store is not None
-    _saved(played, played.store.saves[-1][1], section.section(key))
+    check_saved(played, played.store.saves[-1][1], section.section(key))
 
 
 def _executed_instances(run: Run) -> list[int]:
@@ -298,10 +280,10 @@ def _executed_names(run: Run) -> list[str]:
 
 
 def _skipped_nodes(played: Played, run: Run, expected: Any) -> None:
-    before = {event.node_name for event in played.runs[0].nodes}
-    for name in expected:
-        assert name in before, f"{name} never ran"
-        assert name not in _executed_names(run), f"{name} ran again"
+    """Every node of the first run that did not run again, in the order in which they ran then."""
+    again = set(_executed_names(run))
+    skipped = [name for name in _executed_names(played.runs[0]) if name not in again]
+    expect.same(skipped, expected, "nodes skipped")
 
 
 def _successful_attempt(_played: Played, run: Run, expected: int) -> None:
@@ -336,6 +318,16 @@ def _nested_error(played: Played, run: Run, section: Section, key: str) -> None:
     expect.expect_error(played, run, section.section(key))
 
 
+TRACE_FIELDS = {
+    "pre_seen": "pre_seen",
+    "post_seen": "post_seen",
+    "state_in": "state_in",
+    "pre_state": "state_in",
+    "partial_update": "partial_update",
+    "returned_partial": "partial_update",
+}
+"""How fixtures call what a trace recorder keeps."""
+
 EXPECTED: dict[str, Judge] = {
     "final_state": _taking(expect.final_state),
     "execution_order": _taking(expect.execution_order),
@@ -356,11 +348,12 @@ EXPECTED: dict[str, Judge] = {
     "timing_records": _taking(_timing_records),
     "expected_observer_event": _taking(_one_observer_event),
     "expected_attempt_events": _taking(_attempt_events),
-    "expected_failure_isolation_event": _taking(_failure_isolation),
-    "no_failure_isolation_event": _taking(_no_failure_isolation),
+    "expected_failure_isolation_event": _taking(isolated),
+    "no_failure_isolation_event": _taking(nothing_isolated),
     "checkpoint_saves": _taking(_checkpoint_saves),
     "latest_record_assertions": _latest_record,
     "concurrency_invariant": _taking(_in_flight),
+    "invocation_id": _taking(lambda _p, run, value: expect.same(run.invocation_id, value, "invocation id")),
     "no_propagated_error": _taking(lambda _p, run, value: expect.same(run.error is None, value, "no error")),
     "empty_phases_raises_at_registration": _taking(_phases_refused),
     "instances_executed_during_resume": _taking(

@@ -3,14 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from orchestrator.errors import GraphError
 from orchestrator.middleware.cause_chain import classify_cause_chain, derived_link
 from orchestrator.middleware.chain import Middleware
 from orchestrator.middleware.failure_isolation import FailureIsolationMiddleware
 from orchestrator.middleware.retry import RetryMiddleware, deterministic_backoff
-from orchestrator.middleware.timing import TimingMiddleware
+from orchestrator.middleware.timing import TimingMiddleware, TimingRecord
 from tests.conformance.document import Section, UnknownDirective
-from tests.conformance.node_body import MockFailure
 from tests.conformance.world import World
 
 TRACE = "trace"
@@ -49,10 +47,10 @@ def _of_kind(kind: str, section: Section, world: World, *, clock: Callable[[], f
 def _retry(section: Section) -> Middleware:
     backoff = section.section("backoff")
     if backoff.take("type", "deterministic") != "deterministic":
-        raise UnknownDirective(f"{backoff.path}.type")
+        raise UnknownDirective(f"{backoff.path}.type: {backoff.take('type')}")
     classifier = section.section("classifier") if "classifier" in section else None
     return RetryMiddleware(
-        max_attempts=section.take("max_attempts"),
+        max_attempts=section.take("max_attempts", 3),
         backoff=deterministic_backoff(backoff.take("seconds", 0)),
         classifier=None if classifier is None else _classifier(classifier),
     )
@@ -70,8 +68,12 @@ def _classifier(section: Section) -> Callable[[Exception, Any], bool]:
 
 def _timing(section: Section, world: World, clock: Callable[[], float] | None) -> Middleware:
     target = section.section("on_complete").take("capture_to")
+
+    def keep(record: TimingRecord) -> None:
+        world.captured.append((target, record))
+
     options = {} if clock is None else {"clock": clock}
-    return TimingMiddleware(section.take("node_name"), world.captured[target].append, **options)
+    return TimingMiddleware(section.take("node_name"), keep, **options)
 
 
 def _failure_isolation(section: Section, world: World) -> Middleware:
@@ -123,7 +125,7 @@ def _trace_recorder(section: Section, world: World) -> Middleware:
         seen = {"pre_seen": True, "post_seen": False, "state_in": state}
         world.trace_records[name].append(seen)
         update = dict(await call(state))
-        seen |= {"post_seen": True, "partial_update": update}
+        seen |= {"post_seen": True, "partial_update": dict(update)}
         before, after = [] if pre is None else [pre], [] if post is None else [post]
         if before or after:
             update[TRACE] = [*before, *update.get(TRACE, []), *after]
@@ -143,7 +145,9 @@ def _error_recovery(update: Mapping[str, Any]) -> Middleware:
     async def recover(state: Any, call: Any) -> Mapping[str, Any]:
         try:
             found: Mapping[str, Any] = await call(state)
-        except (MockFailure, GraphError):
+        except UnknownDirective:
+            raise
+        except Exception:  # noqa: BLE001 - it is the one that recovers from everything
             return update
         return found
 

@@ -7,7 +7,7 @@ import argparse
 import asyncio
 import copy
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from tests.conformance.document import Case, cases
 from tests.conformance.equivalent import reason_of
 from tests.conformance.judging import judge
-from tests.conformance.location import DEFAULT
+from tests.conformance.location import folders
 from tests.conformance.running import Player
 
 EXPECTING = (
@@ -109,7 +109,7 @@ async def is_caught(case: Case) -> bool:
     return False
 
 
-async def mutate(fixtures: Path, only: str) -> int:
+async def mutate(fixtures: Sequence[Path], only: str) -> int:
     """Change every leaf of every case; the number of those that nobody noticed and nobody explained."""
     count, caught, unexplained = 0, 0, 0
     for case in cases(fixtures):
@@ -134,10 +134,12 @@ async def mutate(fixtures: Path, only: str) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fixtures", type=Path, default=DEFAULT, help="the folder with the conformance fixtures")
+    parser.add_argument(
+        "--fixtures", type=Path, help="the folder with the conformance fixtures, instead of ours and the shared ones"
+    )
     parser.add_argument("--only", default="", help="part of the addresses of the cases to change")
     told = parser.parse_args()
-    return min(asyncio.run(mutate(told.fixtures, told.only)), 1)
+    return min(asyncio.run(mutate(folders(told.fixtures), told.only)), 1)
 
 
 if __name__ == "__main__":

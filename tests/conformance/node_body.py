@@ -11,6 +11,9 @@ from orchestrator.observers.draining import drain_events_for
 from tests.conformance.document import Section, UnknownDirective
 from tests.conformance.world import World, calls_so_far
 
+BEHIND_SECONDS, RECORDING_SECONDS = 10.0, 0.3
+"""How long an instance behind the one that fails is at work, and what those before it may need to be recorded."""
+
 NOT_OF_THE_BODY = frozenset({"middleware", "error_category"})
 
 Do = Callable[[Any], Awaitable[dict[str, Any]]]
@@ -102,8 +105,12 @@ def _raising(spec: Any, category: str | None) -> Do:
         await asyncio.sleep(0.001)
         if isinstance(spec, str):
             raise MockFailure(spec, category)
-        kind = getattr(builtins, spec["exception_kind"])
-        raise kind(spec["message"])
+        unknown = set(spec) - {"exception_kind", "message"}
+        if unknown:
+            raise UnknownDirective(f"raises {sorted(unknown)}")
+        error = getattr(builtins, spec.get("exception_kind", "RuntimeError"))(spec.get("message", ""))
+        error.category = category
+        raise error
 
     return do
 
@@ -187,11 +194,16 @@ def _succeeding(section: Section, fails: Callable[[Any], MockFailure | None]) ->
 
 
 def _flaky_by_index(section: Section, mock: str, world: World) -> Do:
-    item = section.take("fail_when_idx")
+    item, written = section.take("fail_when_idx"), section.take("success_compute", {})
     count, category = section.take("fail_count_per_idx", 0), section.take("category", "provider_unavailable")
 
+    def is_it(state: Any) -> bool:
+        # The item is in one of the fields that the mock does not write.
+        found = [value for name, value in state.model_dump().items() if name not in written]
+        return any(value == item and not isinstance(value, bool) for value in found)
+
     def fails(state: Any) -> MockFailure | None:
-        if item is not None and item in state.model_dump().values():
+        if item is not None and is_it(state):
             return MockFailure(f"item {item}", category)
         is_early = count > 0 and calls_so_far(world.counters, mock) < count
         return MockFailure("an early attempt", category) if is_early else None
@@ -199,7 +211,7 @@ def _flaky_by_index(section: Section, mock: str, world: World) -> Do:
     return _succeeding(section, fails)
 
 
-def _flaky_per_index(section: Section, _mock: str, _world: World) -> Do:
+def _flaky_per_index(section: Section, mock: str, world: World) -> Do:
     first, always = section.take("fail_first_run_indices", []), section.take("always_fail_indices", [])
 
     def fails(_state: Any) -> MockFailure | None:
@@ -208,7 +220,37 @@ def _flaky_per_index(section: Section, _mock: str, _world: World) -> Do:
             return MockFailure(f"instance {index}", "provider_invalid_response")
         return None
 
-    return _succeeding(section, fails)
+    succeed = _succeeding(section, fails)
+    return _in_turn(succeed, min(first), mock, world) if first else succeed
+
+
+def _in_turn(body: Do, failing: int, mock: str, world: World) -> Do:
+    """Let the instances before the one that fails be done when it does, and stop those behind it.
+
+    Only where one failure ends the fan-out. One after the other they need not wait: those before are done, and none
+    begins behind the one that fails.
+    """
+
+    async def do(state: Any) -> dict[str, Any]:
+        if not world.stops_early or not is_first_run():
+            return await body(state)
+        index, done = current_fan_out_index() or 0, f"{current_run_id()}:{mock}:done"
+        if index > failing:
+            await asyncio.sleep(BEHIND_SECONDS)
+        elif index == failing and world.counters.asked(done) < failing:
+            await _until(lambda: world.counters.asked(done) >= failing)
+            await asyncio.sleep(RECORDING_SECONDS)
+        update = await body(state)
+        world.counters.next(done)
+        return update
+
+    return do
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(BEHIND_SECONDS):
+        while not is_so():  # noqa: ASYNC110 - it may become so in another process
+            await asyncio.sleep(0.01)
 
 
 def _flaky_instance_only(section: Section, mock: str, world: World) -> Do:

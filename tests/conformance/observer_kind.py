@@ -26,10 +26,12 @@ class Observing:
 
     def __init__(self, section: Section, log: Log) -> None:
         self.name = section.take("name")
-        self._behavior = section.take("behavior")
+        self._behavior = section.take("behavior", "record")
         if self._behavior not in ("record", "raise", "accumulate"):
             raise UnknownDirective(f"{section.path}.behavior: {self._behavior}")
         self._pauses = section.take("sleep_ms_per_event", 0)
+        if isinstance(self._pauses, dict) and set(self._pauses) != {"first_invocation", "subsequent_invocations"}:
+            raise UnknownDirective(f"{section.path}.sleep_ms_per_event: {sorted(self._pauses)}")
         self._log = log
         self._invocations: list[str] = []
         self.buckets: dict[str, list[NodeEvent]] = defaultdict(list)

@@ -68,6 +68,14 @@ class Played:
         return self.runs[-1]
 
 
+def _checkpointer(section: Section) -> tuple[str, int]:
+    """What is kept where, and how many saves of instances are held back."""
+    if not isinstance(section.take("checkpointer", "in_memory"), dict):
+        return section.take("checkpointer", "in_memory"), 1
+    spec = section.section("checkpointer")
+    return spec.take("kind"), spec.section("fan_out_internal_save_batching").take("flush_every", 1)
+
+
 def options() -> Options:
     return Options(owner="conformance")
 
@@ -110,12 +118,10 @@ class Player:
         return self.played.store
 
     def _open_store(self) -> None:
-        kind = self._section.take("checkpointer", "in_memory")
+        kind, flush_every = _checkpointer(self._section)
         inner: Any
-        if isinstance(kind, dict):
-            if kind["kind"] != "in_memory_batched":
-                raise UnknownDirective(f"checkpointer {kind}")
-            self._batched = Batched(MemoryStore(), kind["fan_out_internal_save_batching"]["flush_every"])
+        if kind == "in_memory_batched":
+            self._batched = Batched(MemoryStore(), flush_every)
             inner = self._batched
         elif kind == "sqlite":
             folder = self._stack.enter_context(tempfile.TemporaryDirectory())
@@ -132,6 +138,8 @@ class Player:
         if "seeded_record" in section:
             await self.store.seed(seeded(section.section("seeded_record"), graph))
             await self._resume(graph, section.section("resume"), RUN_ID)
+        elif isinstance(section.take("invocations"), int):
+            await self._invoke_often(graph, section.take("invocations"))
         elif "invocations" in section:
             for invocation in section.listed("invocations"):
                 await self._invoke(graph, self._state(graph, invocation.take("initial_state")), invocation)
@@ -153,7 +161,7 @@ class Player:
     def _state(self, graph: CompiledGraph[Any], values: Any) -> Any:
         kind = graph.state_class
         if "runtime_state_subclass" in self._section:
-            version = self._section.take("runtime_state_subclass")["schema_version"]
+            version = self._section.section("runtime_state_subclass").take("schema_version")
             kind = type("Runtime", (kind,), {"schema_version": version, "__module__": __name__})
         return kind.model_validate(values or {})
 

@@ -19,6 +19,9 @@ class Counters(Protocol):
     def next(self, key: str) -> int:
         """How often this was asked before with this key."""
 
+    def asked(self, key: str) -> int:
+        """How often `next` was asked with this key."""
+
     def began(self, run_id: str) -> None:
         """A node of the run begins."""
 
@@ -38,6 +41,9 @@ class MemoryCounters:
         self._counts[key] += 1
         return self._counts[key] - 1
 
+    def asked(self, key: str) -> int:
+        return self._counts[key]
+
     def began(self, run_id: str) -> None:
         self._counts[run_id] += 1
         self._most[run_id] = max(self._most[run_id], self._counts[run_id])
@@ -55,6 +61,9 @@ class RedisCounters:
 
     def next(self, key: str) -> int:
         return int(self._client.incr(f"conformance:{key}")) - 1
+
+    def asked(self, key: str) -> int:
+        return int(self._client.get(f"conformance:{key}") or 0)
 
     def began(self, run_id: str) -> None:
         now = self._client.incr(f"conformance:running:{run_id}")
@@ -86,8 +95,10 @@ class World:
     counters: Counters = field(default_factory=counters)
     observers: dict[str, Any] = field(default_factory=dict)
     flaky_calls: int = 0
+    stops_early: bool = False
+    """Whether a fan-out of the case ends at its first failure."""
     trace_records: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
-    captured: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    captured: list[tuple[str, Any]] = field(default_factory=list)
     side_channel: dict[str, Any] = field(default_factory=dict)
     degraded_from: list[Any] = field(default_factory=list)
     caught: list[Exception] = field(default_factory=list)
