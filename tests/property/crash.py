@@ -1,4 +1,4 @@
-"""A process that ends right after one of its writes, as far as its store can tell."""
+"""A process that ends right after one of its writes, as far as its store and its ledger can tell."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -22,14 +22,33 @@ class CrashAfter:
         found = getattr(self._inner, name)
         return self._counted(found) if name in WRITES else found
 
+    @property
+    def has_crashed(self) -> bool:
+        return self._left is not None and self.count >= self._left
+
+    def dying_with(self, other: Any) -> Any:
+        """Another thing that the process uses: nothing is asked of it after the crash."""
+        return _DyingWith(self, other)
+
     def _counted(self, write: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def counted(*arguments: Any, **named: Any) -> Any:
-            if self._left is not None and self.count >= self._left:
+            if self.has_crashed:
                 raise Crashed
             answer = await write(*arguments, **named)
             self.count += 1
-            if self.count == self._left:
+            if self.has_crashed:
                 raise Crashed
             return answer
 
         return counted
+
+
+class _DyingWith:
+    def __init__(self, store: CrashAfter, inner: Any) -> None:
+        self._store = store
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        if self._store.has_crashed:
+            raise Crashed
+        return getattr(self._inner, name)

@@ -1,8 +1,9 @@
 """Random small graphs as values, from which a graph can be built again."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from hypothesis import strategies as st
 
@@ -12,10 +13,14 @@ MOST_STEPS = 3
 
 @dataclass(frozen=True)
 class Work:
-    """A function node; with `retried` its first attempt fails, with `isolated` every one does."""
+    """A function node; with `retried` its first attempt fails, with `isolated` every one does.
+
+    With `durable` an instance that runs again goes on after it.
+    """
 
     retried: bool = False
     isolated: bool = False
+    durable: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,10 +76,29 @@ class Level:
     steps: tuple[Step, ...]
 
 
+KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Work, Loop, Inside, Wide, Parallel, Level)}
+
+
+def to_json(level: Level) -> str:
+    """A plan as text, for another process."""
+    return json.dumps(level, default=lambda part: {"kind": type(part).__name__, **vars(part)})
+
+
+def from_json(text: str) -> Level:
+    """The plan of a text."""
+
+    def part(told: dict[str, Any]) -> Any:
+        kind = KINDS[told.pop("kind")]
+        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
+
+    level: Level = json.loads(text, object_hook=part)
+    return level
+
+
 def levels(depth: int) -> st.SearchStrategy[Level]:
     """Graphs that nest at most so deep."""
     kinds: list[st.SearchStrategy[Step]] = [
-        st.builds(Work, retried=st.booleans(), isolated=st.booleans()),
+        st.builds(Work, retried=st.booleans(), isolated=st.booleans(), durable=st.booleans()),
         st.builds(Loop, turns=st.integers(2, 3)),
     ]
     if depth > 0:

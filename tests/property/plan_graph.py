@@ -1,5 +1,6 @@
 """Graphs from plans: what their nodes do depends on the plan, the state and the place only."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from orchestrator.compiled import CompiledGraph
@@ -26,7 +27,13 @@ from orchestrator.reducer import (
 from orchestrator.state import State
 from tests.property.graph_plan import Inside, Level, Loop, Parallel, Step, Wide, Work
 
+QUEUE = "property"
+"""Where the instances of every plan go, so that a worker need not know it from its start."""
+
 LOOKS_LIKE_AN_ERROR = {"fan_out_index": "0", "category": "node_exception"}
+
+WITNESSES: list[Callable[[], None]] = []
+"""Each is called where the function of a node begins, in this process."""
 
 
 class Bag(State):
@@ -55,8 +62,8 @@ class Planned(Exception):
     category = "provider_unavailable"
 
 
-def graph_of(level: Level, name: str) -> CompiledGraph[Bag]:
-    """The graph of a plan; `name` tells it and its nodes from all others."""
+def graph_of(level: Level, name: str, *, label: str | None = None) -> CompiledGraph[Bag]:
+    """The graph of a plan; `name` tells it and its nodes from all others, `label` is what workers know it by."""
     builder: GraphBuilder[Bag] = GraphBuilder(Bag)
     ends: list[tuple[str, str]] = []
     for place, step in enumerate(level.steps):
@@ -70,14 +77,14 @@ def graph_of(level: Level, name: str) -> CompiledGraph[Bag]:
             builder.add_conditional_edge(node, _looping(ends[place][0], step.turns, following))
         else:
             builder.add_edge(node, following)
-    return builder.set_entry(ends[0][0]).compile(name=f"property-{name}")
+    return builder.set_entry(ends[0][0]).compile(name=label or f"property-{name}")
 
 
 def _add(builder: GraphBuilder[Bag], node: str, step: Step, *, name: str) -> str:
     """Add the step's nodes; the first of them."""
     match step:
         case Work():
-            builder.add_node(node, _Doing(name, step), middleware=_around(step))
+            builder.add_node(node, _Doing(name, step), middleware=_around(step), durable=step.durable)
         case Loop():
             builder.add_node(node, _Doing(name, None))
             if step.level is not None:
@@ -109,6 +116,7 @@ def _add_subgraph(builder: GraphBuilder[Bag], node: str, level: Level, *, name: 
 
 def _add_fan_out(builder: GraphBuilder[Bag], node: str, step: Wide, *, name: str) -> None:
     async def fill(state: Bag) -> dict[str, Any]:
+        _begin()
         return {"items": [state.number * 10 + index for index in range(step.items)]}
 
     retry = RetryMiddleware(max_attempts=2, backoff=deterministic_backoff(0))
@@ -125,6 +133,7 @@ def _add_fan_out(builder: GraphBuilder[Bag], node: str, step: Wide, *, name: str
         error_policy=step.policy,
         instance_middleware=[_Failing(step), retry] if step.retried else [_Failing(step)],
         run_on="orchestrator" if step.on_orchestrator else "workers",
+        queue=QUEUE,
     )
 
 
@@ -149,6 +158,7 @@ class _Doing:
         self._step = step
 
     async def __call__(self, state: Bag) -> dict[str, Any]:
+        _begin()
         if self._step is not None and self._step.isolated:
             raise Planned("isolated")
         if self._step is not None and self._step.retried and current_attempt_index() == 0:
@@ -166,6 +176,11 @@ class _Doing:
             "keyed": [{"id": self._name, "turns": state.turns}],
             "value": {**LOOKS_LIKE_AN_ERROR, "told": told},
         }
+
+
+def _begin() -> None:
+    for witness in WITNESSES:
+        witness()
 
 
 def _around(step: Work) -> list[Any]:
