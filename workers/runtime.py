@@ -8,6 +8,7 @@ from functools import lru_cache
 from orchestrator.errors import LedgerLost, LedgerUnavailable
 from orchestrator.execution.briefing import Briefing
 from orchestrator.fan_out.instance import Runtime
+from orchestrator.fan_out.kept import in_ledger
 from orchestrator.graph.registry import registry
 from orchestrator.ledger.claim import Claimed
 from orchestrator.seal import Seal
@@ -43,7 +44,8 @@ class ProcessRuntime:
         self.is_spent = False
         self.loop = LoopThread("rollforward-instances")
         find = lru_cache(maxsize=GRAPHS_KEPT)(registry.find)
-        self.runtime = Runtime(worker=worker, find=find, code_version=code_version(settings), keep=self.ledger.progress)
+        keep = in_ledger(self.ledger.progress)
+        self.runtime = Runtime(worker=worker, find=find, code_version=code_version(settings), keep=keep)
         self._briefings = lru_cache(maxsize=BRIEFINGS_KEPT)(self._fetch_briefing)
         self._beat_ledger = open_worker_ledger(settings)
         self._heartbeat = Heartbeat(

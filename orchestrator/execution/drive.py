@@ -24,6 +24,7 @@ from orchestrator.execution.stepping import stepping_lane
 from orchestrator.execution.walk import walk
 from orchestrator.fan_out.inner import InnerRecords
 from orchestrator.fan_out.recorder import Recorder
+from orchestrator.ledger.claim import Held
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.observers.delivery import Delivery
 from orchestrator.observers.draining import know
@@ -138,7 +139,7 @@ class Drive(Generic[StateT]):
             forget=self._forget,
         )
         emitter = self._delivery(step=journal.next_step)
-        stepping = stepping_lane(self._graph, self._fan_outs, self._options, emitter=emitter)
+        stepping = stepping_lane(self._graph, self._fan_outs, self._options, emitter=emitter, keep=self._keep_inside)
         for run_on, lane in (("workers", self._lane), ("orchestrator", stepping)):
             inner = InnerRecords(lane.ledger, self._store, journal, self._run.run_id)
             self._recorders[run_on] = Recorder(lane, self._store, self._own, self._options, inner=inner)
@@ -149,6 +150,9 @@ class Drive(Generic[StateT]):
                 return last
         finally:
             await stepping.executor.close()
+
+    async def _keep_inside(self, _run_id: str, held: Held, entries: Sequence[bytes]) -> bool:
+        return await self._recorders["orchestrator"].keep_inside(held.slot, entries)
 
     def _context(self) -> InstanceContext:
         return InstanceContext(

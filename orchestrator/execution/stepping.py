@@ -6,6 +6,7 @@ from orchestrator.execution.frame import FanOuts
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.fan_out.instance import Runtime
+from orchestrator.fan_out.kept import Keep, in_ledger
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.observers.emitter import Emitter
 
@@ -16,10 +17,10 @@ SLOTS = 1000
 """Instances stepped here only wait for those nested in them, so that many may be open at once."""
 
 
-def stepping_lane(graph: "Graph[Any]", fan_outs: FanOuts, options: Options, *, emitter: Emitter) -> Lane:
+def stepping_lane(graph: "Graph[Any]", fan_outs: FanOuts, options: Options, *, emitter: Emitter, keep: Keep) -> Lane:
     """A lane of this process whose instances dispatch their nested fan-outs through `fan_outs`.
 
-    What happens in them is told at once, since nothing of it comes from elsewhere.
+    What happens in them is told and kept at once, since nothing of it comes from elsewhere.
     """
     ledger = MemoryLedger(max_bytes=options.max_item_bytes)
     runtime = Runtime(
@@ -28,7 +29,7 @@ def stepping_lane(graph: "Graph[Any]", fan_outs: FanOuts, options: Options, *, e
         code_version=options.code_version,
         fan_outs=fan_outs,
         emitter=emitter,
-        keep=ledger.progress,
+        keep=keep,
     )
     return Lane(ledger=ledger, executor=LocalExecutor(ledger, runtime, slots=SLOTS))
 
@@ -40,6 +41,6 @@ def local_lane(graph: "Graph[Any]", options: Options, *, slots: int = 64) -> Lan
         worker=options.owner,
         find=lambda _name, _fingerprint: graph,
         code_version=options.code_version,
-        keep=ledger.progress,
+        keep=in_ledger(ledger.progress),
     )
     return Lane(ledger=ledger, executor=LocalExecutor(ledger, runtime, slots=slots))

@@ -38,6 +38,11 @@ class InnerRecords:
                 insides[slot].known = answer.end
             waiting = tuple(slot for slot, answer in zip(waiting, answers, strict=True) if answer.entries)
 
+    async def keep(self, fan_out: OpenFanOut, slot: Slot, entries: Iterable[bytes]) -> None:
+        """Record what an instance that runs in this process has to tell."""
+        fan_out.inside.setdefault(slot.index, Inside())
+        await self._record(fan_out, [(slot, entry) for entry in read_entries(entries)])
+
     async def items(self, fan_out: OpenFanOut, slots: Sequence[Slot]) -> list[QueuedItem]:
         """The items of these slots, each with what is recorded inside its instance."""
         return [fan_out.item(slot, await self._progress(fan_out, slot)) for slot in slots]

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
 from orchestrator.checkpoint.row import FanOutRow, Step
-from orchestrator.errors import LedgerUnavailable
+from orchestrator.errors import OperatorError
 from orchestrator.fan_out.entry import (
     Entry,
     EventsTold,
@@ -29,8 +29,17 @@ TOLD_EVERY_SECONDS = 1.0
 
 RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
 
-Keep = Callable[[str, Held, Sequence[bytes]], bool]
-"""The ledger's `progress`."""
+Keep = Callable[[str, Held, Sequence[bytes]], Awaitable[bool]]
+"""Keeps entries of an instance of a run; false where its token is stale."""
+
+
+def in_ledger(progress: Callable[[str, Held, Sequence[bytes]], bool]) -> Keep:
+    """Keep in a ledger, by its `progress`, from a thread."""
+
+    async def keep(run_id: str, held: Held, entries: Sequence[bytes]) -> bool:
+        return await asyncio.to_thread(progress, run_id, held, entries)
+
+    return keep
 
 
 def _nothing() -> tuple[str, ...]:
@@ -39,7 +48,7 @@ def _nothing() -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class Reached:
-    """How far earlier deliveries came in one instance: its completed nodes, and how often fan-outs were entered."""
+    """How far earlier deliveries came in one instance: its completed nodes, and how often fan-outs are over."""
 
     steps: list[Step] = field(default_factory=list)
     entered: Counter[FanOutKey] = field(default_factory=Counter)
@@ -48,10 +57,10 @@ class Reached:
 class Kept:
     """The nested results and durable nodes of one delivery of an outer instance, and of the deliveries before it.
 
-    What is added is sent from a thread, and all that is added meanwhile goes with the next call: thousands of quick
-    nested instances need few calls, and none holds the loop up. While the ledger is away it is sent again; where the
-    token is stale, nothing is wanted any more. Without `keep` nothing is added. `events` gives those that happened
-    since it was last asked: they go with what is sent, and at least once a second.
+    All that is added during a call goes with the next: thousands of quick nested instances need few calls. While the
+    service is away it is sent again; where the token is stale, nothing is wanted any more. Without `keep` nothing is
+    added. `events` gives those that happened since it was last asked: they go with what is sent, and at least once a
+    second.
     """
 
     def __init__(
@@ -78,14 +87,16 @@ class Kept:
 
     def reached(self, lineage: Lineage) -> Reached:
         """How far earlier deliveries came in the instance of that lineage, up to its last completed node."""
-        reached, entered = Reached(), Counter[FanOutKey]()
+        reached, entered = Reached(), list[FanOutKey]()
         for entry in self._found:
             match entry:
-                case NestedOpened(row) if row.key.lineage == lineage:
-                    entered[replace(row.key, visit=0)] += 1
+                case NestedOpened(row):
+                    entered.append(replace(row.key, visit=0))
                 case NodeCompleted(step) if step.lineage == lineage:
                     reached.steps.append(step)
-                    reached.entered = entered.copy()
+                    over = [key for key in entered if _is_over(key, step)]
+                    reached.entered.update(over)
+                    entered = [key for key in entered if key not in over]
         return reached
 
     def enter(self, row: FanOutRow) -> tuple[FanOutKey, dict[int, Report]]:
@@ -105,9 +116,10 @@ class Kept:
                 self._opened[key.id] = replace(row, key=key)
                 self._add(NestedOpened(self._opened[key.id]))
                 break
-            found = found or self._found_of(before, row)
+            own = self._found_of(before, row)
             if _is_same(before, row):
-                return key, found
+                return key, own
+            found = {**found, **own}
         moved = {index: replace(report, slot=Slot(key.id, index)) for index, report in found.items()}
         for index, report in moved.items():
             self.add(report, None if row.item_keys is None else row.item_keys[index])
@@ -172,15 +184,21 @@ class Kept:
         return entries
 
     async def _insist(self, entries: Sequence[bytes]) -> bool:
-        """Send until the ledger answers; false where the token is stale."""
+        """Send until it is answered; false where the token is stale."""
         assert self._keep is not None
         for failures in count():
             try:
-                return await asyncio.to_thread(self._keep, self._run_id, self._held, entries)
-            except LedgerUnavailable as error:
+                return await self._keep(self._run_id, self._held, entries)
+            except OperatorError as error:
                 log.warning("progress not kept yet", extra={"run_id": self._run_id, "error": str(error)})
                 await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
         raise AssertionError("count() never ends")
+
+
+def _is_over(key: FanOutKey, step: Step) -> bool:
+    """Whether a fan-out that was entered before the node was completed is over: another branch may be in it still."""
+    length = min(len(key.namespace), len(step.namespace))
+    return key.namespace[:length] == step.namespace[:length]
 
 
 def _is_same(before: FanOutRow, row: FanOutRow) -> bool:

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from orchestrator.checkpoint.protocol import Checkpointer
 from orchestrator.checkpoint.row import Ownership, SlotRow
@@ -20,11 +19,9 @@ from orchestrator.fan_out.pressure import Pressure
 from orchestrator.fan_out.progress import OpenFanOut
 from orchestrator.fan_out.stopping import Stopper
 from orchestrator.fan_out.sweeping import Sweeper
+from orchestrator.identity import Slot
 from orchestrator.ledger.view import LiveState
 from orchestrator.report import Report
-
-if TYPE_CHECKING:
-    from orchestrator.identity import Slot
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +80,13 @@ class Recorder:
             raise
         finally:
             self._forget(fan_out)
+
+    async def keep_inside(self, slot: Slot, entries: Sequence[bytes]) -> bool:
+        """Record what an instance tells that runs in this very process; false where nobody wants it any more."""
+        fan_out = self._open.get(slot.fan_out)
+        if fan_out is not None:
+            await self._inner.keep(fan_out, slot, entries)
+        return fan_out is not None
 
     async def close(self) -> None:
         """Stop; what is outstanding stays in the ledger."""

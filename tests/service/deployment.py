@@ -108,14 +108,16 @@ class Deployment:
         lines = self.witness.read_text().splitlines()
         return [(int(index), int(pid)) for index, pid in (line.split() for line in lines)]
 
-    def recorded(self, run_id: str) -> set[int]:
-        """The indexes that the store has recorded of a run's one fan-out."""
+    def recorded(self, run_id: str, *, entry: int = 0) -> set[int]:
+        """The indexes that the store has recorded of a fan-out of the run: the first, or one that was entered later."""
 
         async def read() -> set[int]:
             store = open_store(self.checkpoint_url, namespace="rollforward")
             try:
                 rows = await store.fan_outs(run_id)
-                return {row.report.slot.index async for row in store.slots(run_id, rows[0].id)} if rows else set()
+                if len(rows) <= entry:
+                    return set()
+                return {row.report.slot.index async for row in store.slots(run_id, rows[entry].id)}
             finally:
                 await store.close()
 

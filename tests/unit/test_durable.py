@@ -12,7 +12,9 @@ import pytest
 from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.context import Cancellation
 from orchestrator.execution.briefing import Briefing
+from orchestrator.fan_out.entry import NodeCompleted, read_entries
 from orchestrator.fan_out.instance import Runtime, run_instance
+from orchestrator.fan_out.kept import in_ledger
 from orchestrator.identity import FanOutKey, Slot
 from orchestrator.ledger.claim import Claimed, Held
 from orchestrator.report import Outcome, Report
@@ -146,7 +148,7 @@ async def deliver(graph: CompiledGraph[Any], kept: list[bytes]) -> Report:
         item=b'{"number": 7}',
         progress=tuple(kept),
     )
-    runtime = Runtime(worker="w", find=lambda _name, _fingerprint: graph, keep=keep)
+    runtime = Runtime(worker="w", find=lambda _name, _fingerprint: graph, keep=in_ledger(keep))
     return await run_instance(work, briefing, runtime, Cancellation())
 
 
@@ -187,7 +189,7 @@ async def test_a_third_delivery_goes_on_after_the_last_durable_node_of_both_befo
 
 
 @pytest.mark.parametrize("run_on", ["workers", "orchestrator"])
-@pytest.mark.parametrize("fails_at", [3, 6, 9, 15, 18])
+@pytest.mark.parametrize("fails_at", [3, 6, 9, 10, 12, 15, 18])
 async def test_a_resumed_run_goes_on_after_the_last_durable_node(run_on: str, fails_at: int):
     calls, store = Calls(fails_at), MemoryStore()
     graph = calls.whole(run_on=run_on)
@@ -196,6 +198,7 @@ async def test_a_resumed_run_goes_on_after_the_last_durable_node(run_on: str, fa
     after = await graph.invoke(resume_invocation="r", checkpointer=store)
     assert sorted(after.logs[0]) == sorted(LOG)
     assert not [name for name, count in calls.ran.items() if count > 1 and name[0].isupper() and name != "G"]
+    assert calls.ran["G"] == 2
 
 
 async def test_a_retry_of_the_whole_instance_begins_at_its_entry():
@@ -210,3 +213,129 @@ async def test_a_retry_of_the_whole_instance_begins_at_its_entry():
     after = await calls.whole(instance_middleware=[again]).invoke(Whole())
     assert sorted(after.logs[0]) == sorted(LOG)
     assert calls.ran["X0"] == 2
+
+
+class Turns(State):
+    number: int = 0
+    turns: int = 0
+    pages: list[int] = [1, 2]
+    log: Annotated[list[str], append] = []
+    logs: Annotated[list[list[str]], append] = []
+
+
+def turning(graph: GraphBuilder[Turns], calls: Calls, *, last: str, durable: bool) -> CompiledGraph[Turns]:
+    """Its last node is run three times, with all that is before it."""
+    return (
+        graph.add_node(last, calls.node(last, counts_turns=True), durable=durable)
+        .add_conditional_edge(last, lambda state: "first" if state.turns < 3 else END)
+        .set_entry("first")
+        .compile()
+    )
+
+
+def around(item: CompiledGraph[Any]) -> CompiledGraph[Whole]:
+    return (
+        GraphBuilder(Whole)
+        .add_fan_out_node(
+            "wide",
+            subgraph=item,
+            items_field="numbers",
+            item_field="number",
+            collect_field="log",
+            target_field="logs",
+        )
+        .set_entry("wide")
+        .add_edge("wide", END)
+        .compile("around")
+    )
+
+
+async def delivered_twice(item: CompiledGraph[Turns]) -> Report:
+    graph, kept = around(item), list[bytes]()
+    assert (await deliver(graph, kept)).outcome is Outcome.FAILED
+    return await deliver(graph, kept)
+
+
+@pytest.mark.parametrize("fails_at", range(2, 10))
+async def test_a_nested_fan_out_of_a_later_turn_is_not_taken_for_that_of_an_earlier_one(fails_at: int):
+    calls = Calls(fails_at)
+    fan_out: Any = {"items_field": "pages", "item_field": "number", "collect_field": "log", "target_field": "logs"}
+    builder = GraphBuilder(Turns).add_fan_out_node("first", subgraph=calls.inner("f"), concurrency=1, **fan_out)
+    report = await delivered_twice(turning(builder.add_edge("first", "T"), calls, last="T", durable=True))
+    assert log_of(report) == ["T0", "T1", "T2"]
+    assert calls.ran == {"f": 6, "T0": 1, "T1": 1, "T2": 1}
+
+
+@pytest.mark.parametrize("fails_at", range(2, 10))
+async def test_where_a_graph_was_in_an_earlier_turn_is_forgotten_in_the_next(fails_at: int):
+    calls = Calls(fails_at)
+    outputs = {"log": "log"}
+    deep = (
+        GraphBuilder(Inner)
+        .add_subgraph_node("deep", calls.inner("D"), outputs=outputs)
+        .add_edge("deep", "after")
+        .add_node("after", calls.node("after"))
+        .add_edge("after", END)
+        .set_entry("deep")
+        .compile()
+    )
+    builder = GraphBuilder(Turns).add_subgraph_node("first", deep, outputs=outputs)
+    report = await delivered_twice(turning(builder.add_edge("first", "t"), calls, last="t", durable=False))
+    assert log_of(report) == ["D", "after", "t0", "D", "after", "t1", "D", "after", "t2"]
+    assert calls.ran["D"] == 3
+
+
+async def test_only_the_durable_node_and_where_the_graphs_around_it_are_is_kept():
+    calls, kept = Calls(), list[bytes]()
+    branches = {
+        name: BranchSpec(subgraph=calls.inner(*nodes), outputs={"log": "log"})
+        for name, nodes in {"left": ("m", "n"), "right": ("p", "q", "r", "R")}.items()
+    }
+    item = (
+        GraphBuilder(Item)
+        .add_node("before", calls.node("before"))
+        .add_edge("before", "both")
+        .add_parallel_branches_node("both", branches=branches)
+        .add_edge("both", END)
+        .set_entry("before")
+        .compile()
+    )
+    await deliver(around(item), kept)
+    steps = [one.step for one in read_entries(kept) if isinstance(one, NodeCompleted)]
+    assert calls.ran["n"] == 1
+    assert [(step.namespace, step.node) for step in steps] == [(("wide",), "before"), (("wide", "both", "right"), "R")]
+
+
+async def test_a_fan_out_in_a_branch_is_entered_again_where_it_is_not_over_though_another_branch_has_come_further():
+    """It finds what it has got, since its entry is the same one."""
+    calls, kept = Calls(fails_at=3), list[bytes]()
+    pages = (
+        GraphBuilder(Item)
+        .add_fan_out_node(
+            "pages",
+            subgraph=calls.inner("f"),
+            items_field="pages",
+            item_field="number",
+            collect_field="log",
+            target_field="logs",
+            concurrency=1,
+        )
+        .add_edge("pages", END)
+        .set_entry("pages")
+        .compile()
+    )
+    branches = {
+        "left": BranchSpec(subgraph=pages, outputs={"log": "log"}),
+        "right": BranchSpec(subgraph=calls.inner("R"), outputs={"log": "log"}),
+    }
+    item = (
+        GraphBuilder(Item)
+        .add_parallel_branches_node("both", branches=branches)
+        .add_edge("both", END)
+        .set_entry("both")
+        .compile()
+    )
+    assert (await deliver(around(item), kept)).outcome is Outcome.FAILED
+    assert calls.ran == {"f": 1, "R": 1}
+    assert (await deliver(around(item), kept)).outcome is Outcome.SUCCEEDED
+    assert calls.ran == {"f": 2, "R": 1}

@@ -1,5 +1,6 @@
 """What an instance got so far is found again by its next delivery."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Sequence
@@ -7,13 +8,24 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from orchestrator.checkpoint.row import FanOutRow
+import pytest
+
+from orchestrator.checkpoint.row import FanOutRow, Step
 from orchestrator.context import Cancellation
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.execution.briefing import Briefing
-from orchestrator.fan_out.entry import NestedOpened, NestedReported, first_state_hash, write_entry
+from orchestrator.fan_out import kept as kept_module
+from orchestrator.fan_out.entry import (
+    EventsTold,
+    NestedOpened,
+    NestedReported,
+    NodeCompleted,
+    first_state_hash,
+    read_entries,
+    write_entry,
+)
 from orchestrator.fan_out.instance import Runtime, run_instance
-from orchestrator.fan_out.kept import Kept
+from orchestrator.fan_out.kept import Kept, in_ledger
 from orchestrator.identity import FanOutKey, Slot
 from orchestrator.ledger.claim import Claimed, Held
 from orchestrator.report import Outcome, Report
@@ -69,7 +81,7 @@ class Deliveries:
 
     async def deliver(self, items: list[int]) -> Report:
         graph, progress = self._graph(), [one for call in self.calls for one in call]
-        runtime = Runtime(worker="w", find=lambda _name, _fingerprint: graph, keep=self.keep)
+        runtime = Runtime(worker="w", find=lambda _name, _fingerprint: graph, keep=in_ledger(self.keep))
         self.ran.clear()
         return await run_instance(*claimed(graph, items, progress), runtime, Cancellation())
 
@@ -175,6 +187,25 @@ async def test_a_nested_instance_that_begins_with_another_item_runs_again():
     assert (deliveries.ran, results(report)) == ([7], [2, 14, 6])
 
 
+async def test_what_was_taken_over_and_what_came_to_it_is_found_by_the_delivery_after_that():
+    deliveries = Deliveries(broken={3})
+    await deliveries.deliver([1, 2, 3])
+    deliveries.broken = {9}
+    await deliveries.deliver([1, 2, 8, 9])
+    assert deliveries.ran == [8, 9]
+    deliveries.broken.clear()
+    report = await deliveries.deliver([1, 2, 8, 9])
+    assert (deliveries.ran, results(report)) == ([9], [2, 4, 16, 18])
+
+
+async def test_what_was_done_with_the_same_items_is_taken_over_from_every_entry_before():
+    deliveries = Deliveries()
+    await deliveries.deliver([1, 2, 3])
+    await deliveries.deliver([8, 9])
+    report = await deliveries.deliver([8, 2, 5])
+    assert (deliveries.ran, results(report)) == ([5], [16, 4, 10])
+
+
 async def test_a_collected_error_is_a_contribution_and_does_not_run_again():
     deliveries = Deliveries(policy="collect", broken={2})
     await deliveries.deliver([1, 2, 3])
@@ -202,6 +233,55 @@ async def test_under_a_stale_token_nothing_more_is_sent():
     assert deliveries.calls == []
 
 
+async def test_after_a_stale_token_the_ledger_is_not_asked_again():
+    calls: list[int] = []
+
+    def refuse(_run_id: str, _held: Held, entries: Sequence[bytes]) -> bool:
+        calls.append(len(entries))
+        return False
+
+    kept = Kept(work_with([]), in_ledger(refuse))
+    for _ in range(3):
+        kept.add(a_report(), None)
+        await kept.end()
+    assert calls == [1]
+
+
+async def test_a_completed_node_is_kept_before_anything_comes_after_it():
+    asked, answered = threading.Event(), threading.Event()
+
+    def keep(_run_id: str, _held: Held, _entries: Sequence[bytes]) -> bool:
+        asked.set()
+        return answered.wait(10)
+
+    kept = Kept(work_with([]), in_ledger(keep))
+    completing = asyncio.create_task(kept.complete([Step(position=0, namespace=("outer",), node="n", state="{}")]))
+    await asyncio.to_thread(asked.wait, 10)
+    done, _ = await asyncio.wait([completing], timeout=0.2)
+    assert not done
+    answered.set()
+    await asyncio.wait_for(completing, 10)
+
+
+async def test_what_happens_is_told_again_and_again_while_the_instance_runs(monkeypatch):
+    monkeypatch.setattr(kept_module, "TOLD_EVERY_SECONDS", 0.01)
+    happened = [("one",), (), ("two",), (), ("three",), ()]
+    told, third = list[EventsTold](), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def keep(_run_id: str, _held: Held, entries: Sequence[bytes]) -> bool:
+        told.extend(one for one in read_entries(entries) if isinstance(one, EventsTold))
+        if len(told) == 3:
+            loop.call_soon_threadsafe(third.set)
+        return True
+
+    kept = Kept(work_with([]), in_ledger(keep), invocation_id="i", events=lambda: happened.pop(0) if happened else ())
+    kept.begin()
+    await asyncio.wait_for(third.wait(), 10)
+    await kept.end()
+    assert told == [EventsTold("i", 2, (event,)) for event in ("one", "two", "three")]
+
+
 async def test_an_instance_of_a_fan_out_with_other_inputs_runs_again():
     row = FanOutRow(key=KEY, instance_count=1, item_hashes=first_state_hash(b"{}", '{"by":2}'))
     entered = replace(row, item_hashes=first_state_hash(b"{}", '{"by":3}'))
@@ -214,6 +294,28 @@ async def test_an_entry_that_this_delivery_has_made_already_is_another_one():
     kept = Kept(work_with([write_entry(NestedOpened(row)), write_entry(NestedReported(a_report()))]), None)
     assert kept.enter(row) == (KEY, {0: a_report()})
     assert kept.enter(row) == (replace(KEY, visit=1), {})
+
+
+@pytest.mark.parametrize(
+    ("fan_out", "completed", "is_over"),
+    [
+        (("outer",), ("outer",), True),
+        (("outer",), ("outer", "sub"), True),
+        (("outer", "sub"), ("outer",), True),
+        (("outer", "both", "left"), ("outer", "both", "right"), False),
+        (("outer", "both", "left"), ("outer", "both", "right", "sub"), False),
+        (("outer", "both", "left", "sub"), ("outer", "both", "right"), False),
+    ],
+)
+async def test_a_fan_out_is_over_once_its_graph_or_one_around_or_inside_it_has_come_further(
+    fan_out: tuple[str, ...], completed: tuple[str, ...], is_over: bool
+):
+    lineage = KEY.enclosing(0)
+    key = FanOutKey(fan_out, "pages", lineage)
+    opened = NestedOpened(FanOutRow(key=key, instance_count=0, item_hashes=b""))
+    step = NodeCompleted(Step(position=0, namespace=completed, node="n", state="{}", lineage=lineage))
+    kept = Kept(work_with([write_entry(opened), write_entry(step), write_entry(step), write_entry(opened)]), None)
+    assert kept.reached(lineage).entered == ({key: 1} if is_over else {})
 
 
 async def test_what_another_version_kept_is_left_alone():
@@ -271,7 +373,7 @@ async def test_two_levels_down_what_was_done_is_found_by_its_own_lineage():
         kept.extend(entries)
         return True
 
-    runtime = Runtime(worker="w", find=lambda _name, _fingerprint: graph, keep=keep)
+    runtime = Runtime(worker="w", find=lambda _name, _fingerprint: graph, keep=in_ledger(keep))
     first = await run_instance(*claimed(graph, [[1, 2], [3, 4]], kept), runtime, Cancellation())
     assert first.outcome is Outcome.FAILED
     ran.clear()

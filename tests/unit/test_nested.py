@@ -1,7 +1,9 @@
 """Fan-outs inside instances: what is told apart, what is kept, and what a resume runs again."""
 
 import asyncio
+import time
 from collections import Counter
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -10,10 +12,15 @@ from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.checkpoint.record import InstanceState
 from orchestrator.checkpoint.verify import verify
 from orchestrator.errors import Fenced
-from orchestrator.execution.lane import Options
+from orchestrator.execution.lane import Lane, Options
+from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.execution.stepping import local_lane
+from orchestrator.fan_out.instance import Runtime
+from orchestrator.fan_out.kept import in_ledger
 from orchestrator.identity import FanOutKey
+from orchestrator.ledger.memory import MemoryLedger
+from orchestrator.report import Report
 from rollforward import END, CompiledGraph, FailureIsolationMiddleware, GraphBuilder, State, append
 
 RunOn = Literal["workers", "orchestrator"]
@@ -97,6 +104,8 @@ async def test_a_later_turn_of_the_outer_fan_out_runs_its_inner_instances_anew(r
     after = await graph.invoke(Shelf(), checkpointer=store, invocation_id="r")
     assert after.times == [[1, 1], [1], [2, 2], [2], [3, 3], [3]]
     assert reader.times == {1: 3, 2: 3, 3: 3}
+    nested = [row for row in await store.fan_outs("r") if row.key.lineage]
+    assert [(await store.tally("r", row.id)).recorded for row in nested] == [2, 1] * 3
     assert (await verify(store, "r", has_succeeded=True)).ok
 
 
@@ -123,6 +132,29 @@ class Stopping(Reader):
             self.begun.set()
             await asyncio.Event().wait()
         return await super().__call__(state)
+
+
+class Unnoticed(MemoryLedger):
+    """Wakes nobody for what instances tell while they run: a ledger of another process does not either."""
+
+    async def reports(self, run_id: str, fan_outs: Collection[str], *, wait_seconds: float) -> list[Report]:
+        ends = time.monotonic() + wait_seconds
+        while True:
+            left = ends - time.monotonic()
+            found = await super().reports(run_id, fan_outs, wait_seconds=left)
+            if found or left <= 0:
+                return found
+
+
+async def test_what_was_told_last_is_recorded_before_the_instance_itself_is():
+    store, ledger, graph = MemoryStore(), Unnoticed(), shelf_graph(Reader())
+    runtime = Runtime(worker="w", find=lambda _name, _fingerprint: graph, keep=in_ledger(ledger.progress))
+    lane = Lane(ledger=ledger, executor=LocalExecutor(ledger, runtime))
+    one = Orchestrator(store, lane=lane, options=Options(owner="me"))
+    await one.submit(graph, Shelf(), run_id="r")
+    await (await one.start("r", graph)).result()
+    nested = [row for row in await store.fan_outs("r") if row.key.lineage]
+    assert [(await store.tally("r", row.id)).recorded for row in nested] == [2, 1]
 
 
 def orchestrator(store: MemoryStore, graph: CompiledGraph[Any], owner: str) -> Orchestrator:

@@ -1,0 +1,240 @@
+"""What running instances tell is recorded once, in its order, and given to those that run again."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from orchestrator.bitmap import Bitmap
+from orchestrator.checkpoint.memory import MemoryStore
+from orchestrator.checkpoint.row import FanOutRow, NewRun, Step
+from orchestrator.errors import CheckpointUnavailable
+from orchestrator.execution.briefing import Briefing
+from orchestrator.execution.journal import RunJournal
+from orchestrator.execution.patience import Patience
+from orchestrator.fan_out.entry import (
+    Entry,
+    EventsTold,
+    NestedOpened,
+    NestedReported,
+    NodeCompleted,
+    read_entries,
+    write_entry,
+)
+from orchestrator.fan_out.inner import InnerRecords
+from orchestrator.fan_out.inside import insides
+from orchestrator.fan_out.plan import make_plan
+from orchestrator.fan_out.progress import OpenFanOut
+from orchestrator.identity import EnclosingInstance, FanOutKey, Slot
+from orchestrator.ledger.memory import MemoryLedger
+from orchestrator.ledger.view import Progress
+from orchestrator.report import Outcome, Report
+from tests.unit.graph_of_numbers import Numbers, numbers_graph
+
+KEY = FanOutKey((), "squares")
+INSIDE = KEY.enclosing(0)
+PAGES = FanOutKey(("squares",), "pages", INSIDE)
+PLAN = make_plan(numbers_graph().fan_out_at(["squares"]), Numbers(numbers=[3, 5]), KEY)
+BRIEFING = Briefing(
+    run_id="r",
+    invocation_id="r",
+    correlation_id="c",
+    graph="numbers",
+    fingerprint="f",
+    fan_out=KEY,
+    inputs="{}",
+    instance_count=2,
+    max_result_bytes=1000,
+    events_wanted=True,
+)
+
+OPENED = NestedOpened(FanOutRow(key=PAGES, instance_count=3, item_hashes=b"8 bytes." * 3))
+COMPLETED = NodeCompleted(Step(position=0, namespace=("squares",), node="fetch", state="{}", lineage=INSIDE))
+HAPPENED = EventsTold("r", 1, ("an event",))
+
+
+def reported(index: int) -> NestedReported:
+    report = Report(
+        slot=Slot(PAGES.id, index),
+        outcome=Outcome.SUCCEEDED,
+        token="t",
+        delivery=1,
+        worker="w",
+        invocation_id="r",
+        started_at=datetime(2026, 1, 1, tzinfo=UTC),
+        duration_seconds=0.5,
+        partial='{"out":2}',
+    )
+    return NestedReported(report, f"page {index}")
+
+
+class Telling(MemoryLedger):
+    """Tells of every instance what a test has put there, no more than so many entries at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries: dict[Slot, list[bytes]] = {}
+        self.at_once = 100
+
+    def put(self, index: int, *entries: Entry) -> None:
+        self.entries.setdefault(Slot(KEY.id, index), []).extend(write_entry(entry) for entry in entries)
+
+    async def told(self, _run_id: str, since: Mapping[Slot, int]) -> list[Progress]:
+        answers = []
+        for slot, start in since.items():
+            fresh = tuple(self.entries.get(slot, [])[start : start + self.at_once])
+            answers.append(Progress(start + len(fresh), fresh))
+        return answers
+
+
+@dataclass
+class Listening:
+    """Notes what it hears, in order."""
+
+    heard: list[Any] = field(default_factory=list)
+
+    def happened(self, index: int, told: EventsTold) -> None:
+        self.heard.append((index, told))
+
+    def completed(self, step: Step) -> None:
+        self.heard.append(step.node)
+
+    def contributed(self, fan_out: FanOutKey, report: Report) -> None:
+        self.heard.append((fan_out.node, report.slot.index))
+
+    def ended(self, report: Report) -> None:
+        self.heard.append(report.slot)
+
+
+class Faltering(MemoryStore):
+    """Says that it failed, after it has kept what happened inside an instance, the first time."""
+
+    has_failed = False
+
+    async def record_inner(self, *given: Any) -> None:
+        await super().record_inner(*given)
+        if not self.has_failed:
+            self.has_failed = True
+            raise CheckpointUnavailable("gone")
+
+
+@dataclass
+class Case:
+    """A fan-out of two instances that tell, and the record of its run."""
+
+    store: MemoryStore
+    telling: Telling
+    inner: InnerRecords
+    fan_out: OpenFanOut
+    heard: list[Any]
+
+    @classmethod
+    async def made(cls, store: MemoryStore) -> "Case":
+        new = NewRun(run_id="r", graph="g", fingerprint="f", correlation_id="c", state="{}")
+        await store.create(new)
+        ownership = await store.acquire("r", "me", invocation_id="r", lease=timedelta(minutes=5))
+        journal = RunJournal(store, ownership, Patience(), steps=await store.steps("r"), fan_outs=[])
+        telling, listening = Telling(), Listening()
+        ended = asyncio.get_running_loop().create_future()
+        fan_out = OpenFanOut(PLAN, BRIEFING, Bitmap(2), ended, heard=listening)
+        return cls(store, telling, InnerRecords(telling, store, journal, "r"), fan_out, listening.heard)
+
+    async def take(self) -> None:
+        await self.inner.take(self.fan_out, [Slot(KEY.id, index) for index in range(2)])
+
+    async def recorded_pages(self) -> list[int]:
+        return [row.report.slot.index async for row in self.store.slots("r", PAGES.id)]
+
+    async def recorded_nodes(self) -> list[str]:
+        return [step.node for step in await self.store.steps("r")][1:]
+
+    async def given_again(self) -> list[Entry]:
+        (item,) = await self.inner.items(self.fan_out, [Slot(KEY.id, 0)])
+        return read_entries(item.progress)
+
+
+@pytest.fixture
+async def case() -> Case:
+    return await Case.made(MemoryStore())
+
+
+async def test_what_is_told_is_recorded_and_then_heard_in_its_order(case: Case):
+    case.telling.put(0, OPENED, HAPPENED, reported(0), COMPLETED, reported(2))
+    await case.take()
+    assert case.heard == [(0, HAPPENED), ("pages", 0), "fetch", ("pages", 2)]
+    assert (await case.recorded_pages(), await case.recorded_nodes()) == ([0, 2], ["fetch"])
+
+
+async def test_what_is_beyond_one_answer_is_taken_at_once_as_well(case: Case):
+    case.telling.at_once = 1
+    case.telling.put(0, OPENED, reported(0), reported(1))
+    case.telling.put(1, COMPLETED)
+    await case.take()
+    assert await case.recorded_pages() == [0, 1]
+    assert await case.recorded_nodes() == ["fetch"]
+
+
+async def test_what_another_delivery_tells_again_is_recorded_and_heard_once(case: Case):
+    for entries in ([], [reported(1)], []):
+        case.telling.put(0, OPENED, reported(0), COMPLETED, *entries)
+        await case.take()
+    assert case.heard == [("pages", 0), "fetch", ("pages", 1)]
+    assert await case.recorded_nodes() == ["fetch"]
+
+
+async def test_nothing_is_heard_before_it_is_recorded():
+    case = await Case.made(Faltering())
+    case.telling.put(0, OPENED, reported(0))
+    with pytest.raises(CheckpointUnavailable):
+        await case.take()
+    assert case.heard == []
+    await case.take()
+    assert case.heard == [("pages", 0)]
+
+
+async def test_of_a_fan_out_whose_instances_have_nothing_to_tell_nobody_is_asked(case: Case):
+    case.fan_out.briefing = replace(BRIEFING, events_wanted=False)
+    case.telling.put(0, COMPLETED)
+    await case.take()
+    assert await case.recorded_nodes() == []
+
+
+async def test_one_that_runs_again_is_given_what_is_recorded_in_the_order_in_which_it_happened(case: Case):
+    again = replace(PAGES, visit=1)
+    reopened = NestedOpened(replace(OPENED.row, key=again))
+    after = NodeCompleted(replace(COMPLETED.step, node="parse"))
+    for entry in (OPENED, reported(1), COMPLETED, reopened, after):
+        case.telling.put(0, entry)
+        await case.take()
+    given = await case.given_again()
+    assert [entry.row.key.visit if isinstance(entry, NestedOpened) else type(entry) for entry in given] == [
+        0,
+        NestedReported,
+        NodeCompleted,
+        1,
+        NodeCompleted,
+    ]
+
+
+async def test_one_that_has_told_nothing_is_given_nothing(case: Case):
+    case.telling.put(1, OPENED, reported(1))
+    await case.take()
+    assert await case.given_again() == []
+
+
+def test_what_is_inside_instances_of_another_fan_out_is_not_inside_those_of_this_one():
+    def opened_in(enclosing: EnclosingInstance) -> FanOutRow:
+        return FanOutRow(key=FanOutKey(("x",), "pages", (enclosing,)), instance_count=1, item_hashes=b"")
+
+    rows = [
+        opened_in(EnclosingInstance((), "squares", 1)),
+        opened_in(EnclosingInstance((), "others", 1)),
+        opened_in(EnclosingInstance(("sub",), "squares", 1)),
+        opened_in(EnclosingInstance((), "squares", 1, visit=1)),
+        FanOutRow(key=FanOutKey((), "others"), instance_count=1, item_hashes=b""),
+    ]
+    found = insides(KEY, rows, [replace(COMPLETED.step, lineage=KEY.enclosing(4))])
+    assert {index: list(one.fan_outs) for index, one in found.items()} == {1: [rows[0].id], 4: []}
