@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-WRITES = frozenset({"save_step", "open_fan_out", "record", "record_losses", "finish"})
+WRITES = frozenset({"save_step", "open_fan_out", "record", "record_inner", "record_losses", "finish"})
 
 
 class Crashed(Exception):
