@@ -10,7 +10,7 @@ from orchestrator.execution.handle import RunHandle
 from orchestrator.graph.graph import Graph, StateT
 from orchestrator.observers.delivery import DrainSummary, drain
 from orchestrator.observers.event import Phase
-from orchestrator.observers.subscription import Observer, Subscription
+from orchestrator.observers.subscription import Observer, RemoveHandle, Subscription
 
 
 class CompiledGraph(Graph[StateT]):
@@ -31,17 +31,22 @@ class CompiledGraph(Graph[StateT]):
         """Begin a run in a task of this loop and give the handle of it."""
         return await begin(self, state, how)
 
-    def attach_observer(self, observer: Observer, *, phases: Iterable[Phase | str] | None = None) -> None:
-        """Tell an observer of every invocation of this graph, also where the graph runs inside another one.
+    def attach_observer(self, observer: Observer, *, phases: Iterable[Phase | str] | None = None) -> RemoveHandle:
+        """Tell an observer of every later invocation of this graph, also where the graph runs inside another one.
 
         Args:
             observer: `async (event) -> None`.
             phases: what it is told of; by default the start and the end of every attempt.
 
+        Returns:
+            What takes it off again.
+
         Raises:
             ValueError: no phase, or one that there is not.
         """
-        self.subscriptions.append(Subscription.of(observer, phases))
+        subscription = Subscription.of(observer, phases)
+        self.subscriptions.append(subscription)
+        return RemoveHandle(self.subscriptions, subscription)
 
     async def drain(self, timeout: float | None = None) -> DrainSummary:
         """Wait until the observers of all invocations of this graph were told everything, at most `timeout` seconds.

@@ -114,6 +114,7 @@ if TYPE_CHECKING:
     )
     from orchestrator.observers.subscription import (
         Observer,
+        RemoveHandle,
     )
     from orchestrator.reducer import (
         Reducer,
@@ -188,6 +189,7 @@ __all__ = [
     "Reducer",
     "ReducerError",
     "RemoteError",
+    "RemoveHandle",
     "RetryConfig",
     "RetryMiddleware",
     "RollforwardError",
@@ -322,7 +324,7 @@ _HOMES = {
     ),
     "orchestrator.observers.delivery": ("DrainSummary",),
     "orchestrator.observers.draining": ("ObserverNotAvailableInWorker", "drain_events_for"),
-    "orchestrator.observers.subscription": ("Observer",),
+    "orchestrator.observers.subscription": ("Observer", "RemoveHandle"),
     "orchestrator.graph.node": ("BranchSpec",),
     "orchestrator.middleware.timing": ("TimingMiddleware", "TimingRecord"),
     "orchestrator.middleware.failure_isolation": ("FailureIsolationMiddleware",),

@@ -12,22 +12,23 @@ if TYPE_CHECKING:
 
 
 class Listeners:
-    """The observers of a graph, of the graphs inside it, and of one invocation."""
+    """The observers of a graph, of the graphs inside it, and of one invocation, as they are when it begins."""
 
     def __init__(self, root: "Graph[Any]", invocation: Sequence[Subscription]) -> None:
         self._root = root
         self._invocation = tuple(invocation)
+        self._attached = {id(graph): tuple(graph.subscriptions) for graph in inner_graphs(root)}
 
     @property
     def is_any(self) -> bool:
         """Whether anybody is told of anything."""
-        return bool(self._invocation) or any(graph.subscriptions for graph in inner_graphs(self._root))
+        return bool(self._invocation) or any(self._attached.values())
 
     def of(self, path: Path) -> Iterator[Subscription]:
         """Who is told of an event of the graph there: those of outer graphs, then of inner ones, then the call's."""
         told = None
         for graph in graphs_along(self._root, path):
             if graph is not told:
-                yield from graph.subscriptions
+                yield from self._attached[id(graph)]
             told = graph
         yield from self._invocation

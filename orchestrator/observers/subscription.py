@@ -11,7 +11,7 @@ Observer = Callable[[Event], Awaitable[None]]
 DEFAULT_PHASES = frozenset({Phase.STARTED, Phase.COMPLETED})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Subscription:
     """An observer and the phases that it is told of; caught failures are told to everybody."""
 
@@ -36,3 +36,16 @@ class Subscription:
         if isinstance(event, NodeEvent):
             return event.phase in self.phases
         return not isinstance(event, CheckpointSavedEvent) or Phase.CHECKPOINT_SAVED in self.phases
+
+
+class RemoveHandle:
+    """Takes an observer off the graph that it was attached to."""
+
+    def __init__(self, subscriptions: list[Subscription], subscription: Subscription) -> None:
+        self._subscriptions = subscriptions
+        self._subscription = subscription
+
+    def remove(self) -> None:
+        """Tell it nothing of later invocations; those under way go on telling it. Once more does nothing."""
+        if self._subscription in self._subscriptions:
+            self._subscriptions.remove(self._subscription)

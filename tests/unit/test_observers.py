@@ -133,6 +133,45 @@ async def test_those_attached_to_the_graph_are_told_before_those_of_the_invocati
     assert order == ["graph started", "call started", "graph completed", "call completed"]
 
 
+async def test_an_observer_that_was_removed_is_told_nothing_more():
+    graph, removed, other = chain("a").compile(), Recording(), Recording()
+    handle = graph.attach_observer(removed)
+    graph.attach_observer(other)
+    await graph.invoke()
+    for _ in range(2):
+        handle.remove()
+        await graph.invoke()
+    await graph.drain()
+    assert (len(removed.nodes()), len(other.nodes())) == (2, 6)
+
+
+async def test_an_observer_that_was_attached_twice_is_removed_once():
+    graph, seen = chain("a").compile(), Recording()
+    graph.attach_observer(seen)
+    graph.attach_observer(seen).remove()
+    await graph.invoke()
+    await graph.drain()
+    assert len(seen.nodes()) == 2
+
+
+@pytest.mark.parametrize("change", ["attached", "removed"])
+async def test_who_is_told_is_settled_when_the_invocation_begins(change: str):
+    seen = Recording()
+
+    async def changing(_state: Trace) -> dict[str, int]:
+        if change == "attached":
+            graph.attach_observer(seen)
+        else:
+            handle.remove()
+        return {"v": 1}
+
+    graph = chain("a", "b", a=changing).compile()
+    handle = graph.attach_observer(Recording() if change == "attached" else seen)
+    await graph.invoke()
+    await graph.drain()
+    assert len(seen.nodes()) == (0 if change == "attached" else 4)
+
+
 async def test_an_error_is_in_the_completed_event_and_reaches_the_caller_all_the_same():
     graph, seen = chain("a", "b", b=boom).compile(), Recording()
     graph.attach_observer(seen)
