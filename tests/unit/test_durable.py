@@ -11,16 +11,13 @@ import pytest
 
 from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.context import Cancellation
-from orchestrator.execution.briefing import Briefing
 from orchestrator.fan_out.entry import NodeCompleted, read_entries
 from orchestrator.fan_out.instance import Runtime, run_instance
 from orchestrator.fan_out.kept import in_ledger
-from orchestrator.identity import FanOutKey, Slot
-from orchestrator.ledger.claim import Claimed, Held
+from orchestrator.ledger.claim import Held
 from orchestrator.report import Outcome, Report
 from rollforward import END, BranchSpec, CompiledGraph, GraphBuilder, NodeException, State, append
-
-KEY = FanOutKey((), "wide")
+from tests.unit.one_delivery import delivery
 
 
 class Inner(State):
@@ -128,28 +125,9 @@ async def deliver(graph: CompiledGraph[Any], kept: list[bytes]) -> Report:
         kept.extend(entries)
         return True
 
-    briefing = Briefing(
-        run_id="r",
-        invocation_id="i",
-        correlation_id="c",
-        graph=graph.name,
-        fingerprint=graph.fingerprint,
-        fan_out=KEY,
-        inputs="{}",
-        instance_count=1,
-        max_result_bytes=8_388_608,
-    )
-    work = Claimed(
-        run_id="r",
-        slot=Slot(KEY.id, 0),
-        token="t",
-        delivery=1,
-        briefing_hash="",
-        item=b'{"number": 7}',
-        progress=tuple(kept),
-    )
     runtime = Runtime(worker="w", find=lambda _name, _fingerprint: graph, keep=in_ledger(keep))
-    return await run_instance(work, briefing, runtime, Cancellation())
+    handed = delivery(graph, "wide", {"number": 7}, progress=kept)
+    return await run_instance(*handed, runtime, Cancellation())
 
 
 def log_of(report: Report) -> list[str]:

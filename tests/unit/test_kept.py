@@ -13,7 +13,6 @@ import pytest
 from orchestrator.checkpoint.row import FanOutRow, Step
 from orchestrator.context import Cancellation
 from orchestrator.errors import LedgerUnavailable
-from orchestrator.execution.briefing import Briefing
 from orchestrator.fan_out import kept as kept_module
 from orchestrator.fan_out.entry import (
     EventsTold,
@@ -30,6 +29,7 @@ from orchestrator.identity import FanOutKey, Slot
 from orchestrator.ledger.claim import Claimed, Held
 from orchestrator.report import Outcome, Report
 from rollforward import END, GraphBuilder, State, append, current_fan_out_index
+from tests.unit.one_delivery import delivery
 
 KEY = FanOutKey((), "outer")
 
@@ -83,7 +83,9 @@ class Deliveries:
         graph, progress = self._graph(), [one for call in self.calls for one in call]
         runtime = Runtime(worker="w", find=lambda _name, _fingerprint: graph, keep=in_ledger(self.keep))
         self.ran.clear()
-        return await run_instance(*claimed(graph, items, progress), runtime, Cancellation())
+        return await run_instance(
+            *delivery(graph, "outer", {"items": items}, progress=progress), runtime, Cancellation()
+        )
 
     def _graph(self) -> Any:
         leaf = GraphBuilder(One).add_node("leaf", self.double).set_entry("leaf").add_edge("leaf", END).compile()
@@ -119,30 +121,6 @@ class Deliveries:
             .add_edge("outer", END)
             .compile("kept")
         )
-
-
-def claimed(graph: Any, items: list[Any], progress: Sequence[bytes]) -> tuple[Claimed, Briefing]:
-    briefing = Briefing(
-        run_id="r",
-        invocation_id="i",
-        correlation_id="c",
-        graph=graph.name,
-        fingerprint=graph.fingerprint,
-        fan_out=KEY,
-        inputs="{}",
-        instance_count=1,
-        max_result_bytes=8_388_608,
-    )
-    work = Claimed(
-        run_id="r",
-        slot=Slot(KEY.id, 0),
-        token="t",
-        delivery=1,
-        briefing_hash="",
-        item=json.dumps({"items": items}).encode(),
-        progress=tuple(progress),
-    )
-    return work, briefing
 
 
 def work_with(progress: Sequence[bytes]) -> Claimed:
@@ -374,10 +352,14 @@ async def test_two_levels_down_what_was_done_is_found_by_its_own_lineage():
         return True
 
     runtime = Runtime(worker="w", find=lambda _name, _fingerprint: graph, keep=in_ledger(keep))
-    first = await run_instance(*claimed(graph, [[1, 2], [3, 4]], kept), runtime, Cancellation())
+    first = await run_instance(
+        *delivery(graph, "outer", {"items": [[1, 2], [3, 4]]}, progress=kept), runtime, Cancellation()
+    )
     assert first.outcome is Outcome.FAILED
     ran.clear()
     is_broken = False
-    second = await run_instance(*claimed(graph, [[1, 2], [3, 4]], kept), runtime, Cancellation())
+    second = await run_instance(
+        *delivery(graph, "outer", {"items": [[1, 2], [3, 4]]}, progress=kept), runtime, Cancellation()
+    )
     assert results(second) == [[2, 4], [6, 8]]
     assert ran == [4]
