@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.checkpoint.memory import MemoryStore
@@ -19,14 +19,17 @@ from tests.property.graph_plan import Inside, Level, Loop, Parallel, Step, Wide,
 from tests.property.plan_graph import Bag
 from tests.property.plan_source import PLANS, written
 from tests.property.playing import comparable, played, recorded
+from tests.property.test_resume import TELLING
 from tests.service.redis import RedisServer
 from tests.service.worker import WorkerProcess
 from workers.dispatch import CeleryExecutor
 from workers.opening import open_worker_ledger
 from workers.settings import Settings
 
-EXAMPLES = max(1, int(os.environ.get("ROLLFORWARD_PROPERTY_EXAMPLES", "150")) // 3)
+EXAMPLES = max(1, int(os.environ.get("ROLLFORWARD_PROPERTY_EXAMPLES", "150")) // 5)
 """A run takes several times as long as one without workers."""
+
+TELLING_WRITES = (2, 5, 8)
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,15 @@ def _needs_workers(step: Step) -> bool:
             return False
 
 
+def telling(test: Callable[..., None]) -> Callable[..., None]:
+    """Try the graphs that are known to tell mistakes, too."""
+    for level in TELLING.values():
+        for writes in TELLING_WRITES:
+            test = example(level=level, crashes=[writes])(test)
+    return test
+
+
+@telling
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
