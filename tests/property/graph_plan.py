@@ -1,7 +1,7 @@
 """Random small graphs as values, from which a graph can be built again."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -57,6 +57,10 @@ class Wide:
     @property
     def fails_for_good(self) -> bool:
         return self.policy == "collect" or self.is_collected
+
+    @property
+    def ends_run(self) -> bool:
+        return self.failing is not None and self.failing < self.items and not self.fails_for_good
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,21 @@ def mended(level: Level) -> Level:
         return replace(wide, level=mended(wide.level), failing=failing)
 
     return _changed(level, without, mended)
+
+
+def fan_outs(level: Level) -> Iterator[Wide]:
+    """All fan-outs of a graph, also those that are nested."""
+    for step in level.steps:
+        if isinstance(step, Wide):
+            yield step
+        inner = step.levels if isinstance(step, Parallel) else (getattr(step, "level", None),)
+        for one in inner:
+            yield from () if one is None else fan_outs(one)
+
+
+def tries_again(level: Level) -> bool:
+    """Whether a failure that ends the run is tried again before: fan-outs around it are entered more often then."""
+    return any(outer.retried and any(inner.ends_run for inner in fan_outs(outer.level)) for outer in fan_outs(level))
 
 
 def _changed(level: Level, wide: Callable[[Wide], Wide], inner: Callable[[Level], Level]) -> Level:

@@ -15,10 +15,10 @@ from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.compiled import CompiledGraph
 from orchestrator.execution.lane import Lane
 from rollforward.assembly import open_orchestrator_ledger
-from tests.property.graph_plan import Inside, Level, Loop, Parallel, Step, Wide, levels, mended, settled
+from tests.property.graph_plan import Level, fan_outs, levels, mended, settled
 from tests.property.plan_graph import Bag
 from tests.property.plan_source import PLANS, written
-from tests.property.playing import comparable, played, recorded
+from tests.property.playing import assert_same, comparable, played, recorded
 from tests.property.test_resume import TELLING
 from tests.service.redis import RedisServer
 from tests.service.worker import WorkerProcess
@@ -77,20 +77,7 @@ async def workers_of(store: MemoryStore, run_id: str) -> set[str]:
 
 def needs_workers(level: Level) -> bool:
     """Whether there are instances in it that go to workers."""
-    return any(map(_needs_workers, level.steps))
-
-
-def _needs_workers(step: Step) -> bool:
-    match step:
-        case Wide():
-            return not step.on_orchestrator or needs_workers(step.level)
-        case Inside() | Loop(level=Level()):
-            assert step.level is not None
-            return needs_workers(step.level)
-        case Parallel():
-            return any(map(needs_workers, step.levels))
-        case _:
-            return False
+    return not all(step.on_orchestrator for step in fan_outs(level))
 
 
 def telling(test: Callable[..., None]) -> Callable[..., None]:
@@ -118,7 +105,7 @@ def test_a_resumed_run_comes_to_what_an_undisturbed_one_does_without_workers(
         expected_id, expected = await played(mended(level), [], here)
         run_id, end = await played(level, crashes, there, site=deployed)
         assert comparable(end) == comparable(expected)
-        assert await recorded(there, run_id) == await recorded(here, expected_id)
+        assert_same(await recorded(there, run_id), await recorded(here, expected_id), level)
         assert deployed.worker in await workers_of(there, run_id)
 
     asyncio.run(compare())
