@@ -13,6 +13,7 @@ from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.checkpoint.row import Ownership, Run, RunStatus
 from orchestrator.context import InstanceContext, entered
 from orchestrator.errors import Fenced, LedgerLost, OperatorError, RollforwardError, RunCancelled
+from orchestrator.execution.cancelling import ended
 from orchestrator.execution.frame import Frame
 from orchestrator.execution.journal import RunJournal
 from orchestrator.execution.lane import Lane, Options, forget
@@ -110,8 +111,7 @@ class Drive(Generic[StateT]):
             await self._end(RunStatus.SUCCEEDED)
             return state
         finally:
-            lease.cancel()
-            await asyncio.gather(lease, *(one.close() for one in self._recorders.values()), return_exceptions=True)
+            await ended(lease)
 
     async def _walked(self) -> StateT:
         self._walking = asyncio.create_task(self._walk())
@@ -120,10 +120,19 @@ class Drive(Generic[StateT]):
         try:
             return await self._walking
         except asyncio.CancelledError:
-            self._walking.cancel()
             if self._stopped_by is None:
                 raise
             raise self._stopped_by from None
+        finally:
+            await self._stop_walking(self._walking)
+
+    async def _stop_walking(self, walking: asyncio.Task[StateT]) -> None:
+        """End all that this drive has begun, before the run is given up: nothing of it may come after that."""
+        walking.cancel()
+        # A node that does not heed its cancellation is left behind; what it writes is fenced.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(walking, return_exceptions=True), GIVE_UP_SECONDS)
+        await asyncio.gather(*(one.close() for one in self._recorders.values()), return_exceptions=True)
 
     async def _walk(self) -> StateT:
         steps = await self._patience.until_done(lambda: self._store.steps(self._run.run_id))

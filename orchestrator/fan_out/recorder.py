@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from orchestrator.checkpoint.protocol import Checkpointer
 from orchestrator.checkpoint.row import Ownership, SlotRow
 from orchestrator.errors import Fenced, LedgerLost, LedgerUnavailable, OperatorError
+from orchestrator.execution.cancelling import ended
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.patience import RETRY_SECONDS
 from orchestrator.fan_out.dispatch import Dispatcher
@@ -55,6 +56,7 @@ class Recorder:
         self._pressure = Pressure(lane.ledger)
         self._loop: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[list[Report]] | None = None
+        self._unheard: set[asyncio.Task[list[Report]]] = set()
         self._kicked = asyncio.Event()
         self._pace = Pace()
         self._sweep_at = 0.0
@@ -90,10 +92,8 @@ class Recorder:
 
     async def close(self) -> None:
         """Stop; what is outstanding stays in the ledger."""
-        tasks = [task for task in (self._loop, self._listening) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(self._loop)
+        await ended(self._listening, *self._unheard)
 
     async def _run(self) -> None:
         failures = 0
@@ -169,9 +169,17 @@ class Recorder:
 
     def _not_listening(self) -> list[Report]:
         assert self._listening is not None
-        self._listening.cancel()
-        self._listening = None
+        dropped, self._listening = self._listening, None
+        # An answer that is just coming in can keep the task from seeing that it was cancelled.
+        self._unheard.add(dropped)
+        dropped.add_done_callback(self._drop)
+        dropped.cancel()
         return []
+
+    def _drop(self, task: asyncio.Task[list[Report]]) -> None:
+        self._unheard.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.debug("listened in vain", exc_info=task.exception(), extra={"run_id": self._ownership.run_id})
 
     async def _linger(self) -> None:
         """Wait a little where that brings enough reports, and leaves the workers half of the window at least."""
@@ -192,7 +200,8 @@ class Recorder:
         for row in rows:
             fan_out.note(row)
         for report in reports:
-            del self._reported[report.slot]
+            # The fan-out may have been given up while its reports were committed.
+            self._reported.pop(report.slot, None)
         if fan_out.unclosed:
             slots = tuple(fan_out.unclosed.values())
             await self._ledger.close(self._ownership.run_id, self._ownership.epoch, slots)
