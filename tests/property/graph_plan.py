@@ -59,8 +59,8 @@ class Wide:
         return self.policy == "collect" or self.is_collected
 
     @property
-    def ends_run(self) -> bool:
-        return self.failing is not None and self.failing < self.items and not self.fails_for_good
+    def raises(self) -> bool:
+        return self.failing is not None and self.failing < self.items and self.policy == "fail_fast"
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,8 @@ def fan_outs(level: Level) -> Iterator[Wide]:
 
 
 def tries_again(level: Level) -> bool:
-    """Whether a failure that ends the run is tried again before: fan-outs around it are entered more often then."""
-    return any(outer.retried and any(inner.ends_run for inner in fan_outs(outer.level)) for outer in fan_outs(level))
+    """Whether a failure is tried again by what is around it: fan-outs in there are entered anew, in each delivery."""
+    return any(outer.retried and any(inner.raises for inner in fan_outs(outer.level)) for outer in fan_outs(level))
 
 
 def _changed(level: Level, wide: Callable[[Wide], Wide], inner: Callable[[Level], Level]) -> Level:
