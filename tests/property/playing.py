@@ -103,7 +103,7 @@ async def recorded(store: Any, run_id: str) -> dict[Any, Any]:
 
 
 def assert_same(record: dict[Any, Any], expected: dict[Any, Any], level: Level) -> None:
-    """See that the contributions are those that are expected of this plan; where some is tried again, it may have more."""
+    """See that the contributions are those that are expected of this plan, which may have more where it tries again."""
     if tries_again(level):
         assert _without_visits(expected) <= _without_visits(record)
     else:
