@@ -185,3 +185,4 @@ async def test_the_record_adds_up_whenever_the_run_is_cancelled(scene: Scene, po
         ended = scene.places("ended")
         assert await run.recorded() <= ended | rows_ended(acts, ended)
         await run.assert_consistent()
+        assert scene.ledger_keys(run.run_id) <= {"tombstone"}
