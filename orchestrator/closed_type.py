@@ -1,6 +1,6 @@
 """Which types always come back from JSON as themselves."""
 
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from enum import Enum
 from types import NoneType, UnionType
@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from orchestrator.reducer import Reducer
 
-ATOMS = frozenset({str, int, float, bool, bytes, NoneType, Decimal, UUID, date, datetime, time, timedelta})
+ATOMS = frozenset({str, int, float, bool, bytes, NoneType, Decimal, UUID, date, timedelta})
 CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 
 
@@ -31,7 +31,7 @@ def _is_closed(annotation: Any, seen: frozenset[Any]) -> bool:
     if origin is Annotated:
         return all(map(_is_harmless, annotation.__metadata__)) and _is_closed(args[0], seen)
     if origin is Literal:
-        return True
+        return len(set(args)) == len(args)
     if origin in (Union, UnionType):
         others = [arg for arg in args if arg is not NoneType]
         return len(others) == 1 and _is_closed(others[0], seen)
@@ -49,7 +49,7 @@ def _is_closed_class(kind: Any, seen: frozenset[Any]) -> bool:
 
 
 def _is_closed_model(kind: type[BaseModel], seen: frozenset[Any]) -> bool:
-    if kind.model_config.get("extra") == "allow":
+    if kind.model_config.get("extra") == "allow" or kind.model_config.get("use_enum_values"):
         return False
     return all(
         all(map(_is_harmless, field.metadata)) and _is_closed(field.annotation, seen)

@@ -30,6 +30,7 @@ class Codec(Generic[StateT]):
     def __init__(self, state_class: type[StateT]) -> None:
         self.state_class = state_class
         self._fields = tuple(state_class.model_fields)
+        self._is_validated_whole = _is_validated_whole(state_class)
         self._is_closed = {name: is_closed(annotation_of(field)) for name, field in state_class.model_fields.items()}
         schema = TypeAdapter(_fields_type(state_class)).core_schema
         self._write = SchemaSerializer(schema, TEXT).to_json
@@ -47,7 +48,11 @@ class Codec(Generic[StateT]):
         Raises:
             StateNotSerializable: a value would not come back equal.
         """
-        return self._text({name: getattr(state, name) for name in self._fields})
+        values = {name: getattr(state, name) for name in self._fields}
+        text = self._text(values)
+        if self._is_validated_whole:
+            self._check_whole(values, text)
+        return text
 
     def load(self, text: str) -> StateT:
         """The state that a text holds; fields that it leaves out have their default.
@@ -82,6 +87,14 @@ class Codec(Generic[StateT]):
             return self._read_fields(text)
         except ValidationError as error:
             raise refusal(self.state_class, complaints(error), what="what was kept") from error
+
+    def _check_whole(self, values: dict[str, Any], text: str) -> None:
+        # Validators of the class run once more when it is loaded, and may give something else then.
+        back = self.load(text)
+        for name, value in values.items():
+            found = difference(value, getattr(back, name))
+            if found is not None:
+                raise StateNotSerializable(name, f"{found}, since a validator of its class changes what it has checked")
 
     def _read_fields(self, text: str | bytes) -> dict[str, Any]:
         values: dict[str, Any] = self._read(text, by_alias=False, by_name=True)
@@ -143,6 +156,12 @@ def _fields_type(state_class: type[State]) -> Any:
     fields_type = make(state_class.__name__, annotations, total=False)
     fields_type.__pydantic_config__ = {**state_class.model_config, "extra": "forbid"}
     return fields_type
+
+
+def _is_validated_whole(state_class: type[State]) -> bool:
+    own = state_class.__pydantic_decorators__
+    validators = (own.field_validators, own.model_validators, own.validators, own.root_validators)
+    return any(validators) or state_class.model_post_init is not BaseModel.model_post_init
 
 
 def _has_model_of_its_own(annotation: Any) -> bool:

@@ -4,11 +4,12 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
+from datetime import datetime, time
 from typing import Any
 
 from pydantic import BaseModel
 
-PLAIN = frozenset({str, int, bool, bytes, type(None), set, frozenset})
+PLAIN = frozenset({str, int, bool, bytes, type(None)})
 """Types whose values are the same where they are equal."""
 
 
@@ -34,6 +35,29 @@ def _equal(sent: Any, back: Any) -> str | None:
 
 def _float(sent: float, back: float) -> str | None:
     return None if math.isnan(sent) and math.isnan(back) else _equal(sent, back)
+
+
+def _moment(sent: datetime | time, back: datetime | time) -> str | None:
+    """A zone that has more than one offset is not what comes back: a day later, its clock may differ."""
+    if sent.tzinfo is not None and sent.tzinfo.utcoffset(None) is None:
+        return f"{type(sent).__name__} in the zone {sent.tzinfo} comes back with an offset only; keep it in UTC"
+    if isinstance(sent, datetime) and sent.tzinfo is None and sent.fold:
+        return "datetime comes back with another fold"
+    return _equal(sent, back)
+
+
+def _set(sent: Any, back: Any) -> str | None:
+    counterparts = {member: member for member in back}
+    if counterparts.keys() != sent:
+        return _equal(sent, back)
+    found = (difference(member, counterparts[member]) for member in sent)
+    return next((f"in a set, {one}" for one in found if one is not None), None)
+
+
+def _deque(sent: Any, back: Any) -> str | None:
+    if sent.maxlen != back.maxlen:
+        return "deque comes back without its length"
+    return _sequence(sent, back)
 
 
 def _sequence(sent: Any, back: Any) -> str | None:
@@ -81,5 +105,9 @@ _COMPARE: dict[type, Callable[[Any, Any], str | None]] = {
     float: _float,
     tuple: _sequence,
     BaseModel: _model,
-    deque: _sequence,
+    deque: _deque,
+    set: _set,
+    frozenset: _set,
+    datetime: _moment,
+    time: _moment,
 }

@@ -29,6 +29,14 @@ class State(BaseModel):
 
     schema_version: ClassVar[str] = ""
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **given: Any) -> None:
+        super().__pydantic_init_subclass__(**given)
+        if cls.model_config.get("extra") == "allow":
+            raise TypeError(
+                f"{cls.__name__} allows fields that it does not declare; declare them, or one dict for them"
+            )
+
 
 @cache
 def reducers_of(state_class: type[State]) -> dict[str, Reducer]:

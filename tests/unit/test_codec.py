@@ -97,7 +97,7 @@ states = st.builds(
     share=st.floats(),
     flag=st.booleans(),
     raw=st.binary(),
-    when=st.none() | st.datetimes(timezones=st.none() | st.just(UTC)),
+    when=st.none() | st.datetimes(timezones=st.none() | st.just(UTC)).map(lambda moment: moment.replace(fold=0)),
     day=st.none() | st.dates(),
     hour=st.none() | st.times(),
     span=st.timedeltas(timedelta(days=-9999), timedelta(days=9999)),
