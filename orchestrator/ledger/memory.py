@@ -234,9 +234,6 @@ class MemoryLedger:
 
     def _own(self, run_id: str, epoch: int) -> RunEntries:
         self._fence(run_id, epoch)
-        # Who has forgotten a run has given it up: what comes from it afterwards was under way.
-        if self._tombstone(run_id) == epoch:
-            raise Fenced(run_id, epoch)
         self._tombstones.pop(run_id, None)
         run = self._runs.setdefault(run_id, RunEntries(epoch))
         run.epoch = epoch

@@ -71,7 +71,7 @@ class OrchestratorLedger(Protocol):
         """Make the ledger equal the record for one fan-out, both ways, and accept `epoch` as the owner's.
 
         What is recorded is closed; what is closed but not recorded is free again. Reports not yet recorded, live
-        leases and delivery counts are kept. May be called any number of times, until `epoch` has forgotten the run.
+        leases and delivery counts are kept. May be called any number of times.
         """
 
     async def queue(

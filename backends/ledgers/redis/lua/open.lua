@@ -2,8 +2,6 @@
 local epoch, fan_out, recorded = tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local refusal = fence(epoch)
 if refusal then return refusal end
--- Who has forgotten a run has given it up: what comes from it afterwards was under way.
-if tonumber(redis.call('GET', run .. 'tombstone') or -1) == epoch then return redis.error_reply('FENCED by a tombstone') end
 
 redis.call('DEL', run .. 'tombstone')
 redis.call('HSET', run .. 'meta', 'epoch', ARGV[2])
