@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.cli import CommandLine, Ended
+from tests.service.cli import CommandLine
+from tests.service.forking import Ended
 
 GRAPH = "tests.graph.tiny:graph"
 NOWHERE = "redis://127.0.0.1:1/0"

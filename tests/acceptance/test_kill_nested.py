@@ -20,12 +20,11 @@ ASKED = ("--progress", "none", "-o", "json")
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
+@pytest.fixture
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
     redis = RedisServer(tmp_path / "redis").start()
-    is_file = request.param == "sqlite"
-    url = f"sqlite:///{tmp_path}/state.db" if is_file else request.getfixturevalue("postgres_url")
-    deployed = Deployment(tmp_path, redis, url, graphs=GRAPHS, environment={"WITNESS_SECONDS": "0.5"})
+    url, slowly = f"sqlite:///{tmp_path}/state.db", {"WITNESS_SECONDS": "0.5"}
+    deployed = Deployment(tmp_path, redis, url, graphs=GRAPHS, environment=slowly)
     try:
         yield deployed
     finally:

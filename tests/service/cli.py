@@ -1,6 +1,5 @@
-"""The command line as a user starts it: a real process in a folder of its own."""
+"""The command line as a user has it: real processes in a folder of their own."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,31 +8,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+from tests.service.forking import Ended, forked
 from tests.service.worker import REPOSITORY, wait_until
 
 MARK = "ROLLFORWARD_TEST_MARK"
 _ENDS_WITHIN_SECONDS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.stdout)
-
-    @property
-    def lines(self) -> list[Any]:
-        return [json.loads(line) for line in self.stdout.splitlines()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +27,8 @@ class CommandLine:
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def run(self, *arguments: str) -> Ended:
-        """Run a command to its end."""
-        with self.started(*arguments) as process:
-            stdout, stderr = process.communicate(timeout=_ENDS_WITHIN_SECONDS)
-        return Ended(process.returncode, stdout, stderr)
+        """Run a command to its end, in a process that has imported the command line already."""
+        return forked(arguments, folder=self.folder, environment=self._environment(), seconds=_ENDS_WITHIN_SECONDS)
 
     def ok(self, *arguments: str) -> Ended:
         """Run a command that must succeed."""

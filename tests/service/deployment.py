@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.opening import open_store
+from tests.service.forking import forked
 from tests.service.redis import RedisServer
 from tests.service.worker import HEARTBEAT_SECONDS, LEASE_SECONDS, REPOSITORY, WorkerProcess, wait_until
 
@@ -94,8 +95,11 @@ class Deployment:
         return printed
 
     def command(self, *arguments: str) -> dict[str, Any]:
-        """Run a command of `rollforward` to its end."""
-        return self.ended(self.begin(*arguments))
+        """Run a command of `rollforward` that succeeds to its end, and give the JSON that it printed."""
+        ended = forked(arguments, folder=REPOSITORY, environment=self.environment, seconds=90)
+        assert ended.code == 0, f"exit {ended.code}\n{ended.stdout}\n{ended.stderr}"
+        printed: dict[str, Any] = ended.document
+        return printed
 
     def executions(self) -> Counter[int]:
         """How often each instance was begun, by index."""
