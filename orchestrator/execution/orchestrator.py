@@ -3,14 +3,15 @@
 import asyncio
 import uuid
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypeVar
 
 from orchestrator.checkpoint.migration import load_state
 from orchestrator.checkpoint.protocol import CheckpointStore
-from orchestrator.checkpoint.row import NewRun, Run, RunStatus
-from orchestrator.errors import FingerprintMismatch, RunCancelled
+from orchestrator.checkpoint.row import NewRun, Ownership, Run, RunStatus
+from orchestrator.errors import FingerprintMismatch, OperatorError, RecordOutdated, RunCancelled
 from orchestrator.execution.drive import Drive
 from orchestrator.execution.handle import RunHandle
 from orchestrator.execution.lane import Lane, Options, forget
@@ -73,6 +74,7 @@ class Orchestrator:
         graph: "Graph[StateT]",
         *,
         accept_code: bool = False,
+        accept_older_record: bool = False,
         subscriptions: Sequence[Subscription] = (),
     ) -> RunHandle[StateT]:
         """Become the owner of a run and drive it in a task of this loop, from where it was.
@@ -84,6 +86,7 @@ class Orchestrator:
             RunIsDriven: another orchestrator owns it.
             RunCancelled: it was cancelled.
             FingerprintMismatch: it was made by another version of the graph, and no migration leads to this one.
+            RecordOutdated: its ledger has seen a later owner than its record, see `accept_older_record`.
         """
         run = await self._store.find(run_id)
         is_migrated = graph.migrations.leads(run.schema_version, graph.state_class.schema_version)
@@ -95,7 +98,28 @@ class Orchestrator:
             raise RunCancelled(run.run_id)
         if run.status is RunStatus.SUCCEEDED:
             return RunHandle(run.run_id, run.invocation_id, asyncio.create_task(self._final_state(run, graph)))
-        own = await self._store.acquire(
+        seen = await self._seen_by_ledger(run, accept_older_record=accept_older_record)
+        own = await self._owned(run, graph, above=seen)
+        drive = Drive(
+            self._store, self._lane, self._options, run=run, graph=graph, own=own, subscriptions=subscriptions
+        )
+        return RunHandle(run.run_id, own.invocation_id, asyncio.create_task(drive.drive()), drive)
+
+    async def _seen_by_ledger(self, run: Run, *, accept_older_record: bool) -> int:
+        """The epoch that the ledger knows of the run; 0 where it is away."""
+        try:
+            seen = await self._lane.ledger.epoch(run.run_id)
+        except OperatorError:
+            return 0
+        # Epochs are minted by the store: where it was asked after the ledger, it cannot be behind.
+        if 0 < run.epoch < seen and not accept_older_record and (await self._store.find(run.run_id)).epoch < seen:
+            raise RecordOutdated(run.run_id)
+        return seen
+
+    async def _owned(self, run: Run, graph: "Graph[Any]", *, above: int) -> Ownership:
+        """Own the run under an epoch above one that its ledger has seen."""
+        acquire = partial(
+            self._store.acquire,
             run.run_id,
             self._options.owner,
             invocation_id=run.run_id if run.epoch == 0 else str(uuid.uuid4()),
@@ -103,10 +127,14 @@ class Orchestrator:
             instead_of=run.owner if run.owner is not None and self._is_dead(run.owner) else None,
             fingerprint=graph.fingerprint,
         )
-        drive = Drive(
-            self._store, self._lane, self._options, run=run, graph=graph, own=own, subscriptions=subscriptions
-        )
-        return RunHandle(run.run_id, own.invocation_id, asyncio.create_task(drive.drive()), drive)
+        own = await acquire()
+        is_new = own.epoch == 1
+        while own.epoch <= above:
+            own = await acquire()
+        if is_new and above:
+            # What the ledger has was left by another run of this id, whose record is gone.
+            await forget(self._lane, run.run_id, own.epoch)
+        return own
 
     async def _final_state(self, run: Run, graph: "Graph[StateT]") -> StateT:
         steps = await self._store.steps(run.run_id)

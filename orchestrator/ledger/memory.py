@@ -179,6 +179,11 @@ class MemoryLedger:
         with self._lock:
             return [self._told(run_id, slot, start) for slot, start in since.items()]
 
+    async def epoch(self, run_id: str) -> int:
+        with self._lock:
+            run = self._runs.get(run_id)
+            return (self._tombstone(run_id) or 0) if run is None else run.epoch
+
     async def memory_share(self) -> float:
         return 0.0
 

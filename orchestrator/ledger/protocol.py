@@ -117,6 +117,9 @@ class LedgerReader(Protocol):
         An answer may hold less than there is: whoever wants all asks again until nothing comes.
         """
 
+    async def epoch(self, run_id: str) -> int:
+        """The highest epoch that has opened the run, or forgotten it; 0 where nothing is known of it."""
+
     async def memory_share(self) -> float:
         """How much of the memory that the ledger may use is used, from 0 to 1; 0 where there is no limit."""
 

@@ -41,12 +41,14 @@ class Resumption:
     run: Run
     graph: Graph
     accept_code: bool
+    accept_older_record: bool
 
 
 @click.command(cls=Verb)
 @click.argument("run_id", metavar="RUN")
 @click.option("--graph", "address", metavar="MODULE:GRAPH", help="The run's graph, where it is not known here.")
 @click.option("--accept-code", is_flag=True, help="Go on with another version of the graph.")
+@click.option("--accept-older-record", is_flag=True, help="Go on after a restored backup; run again what it lacks.")
 @click.option("--executor", type=click.Choice(["celery", "local"]), help="By default as the run was started here.")
 @click.option("--workers", type=click.IntRange(min=1), help="Places of the workers started for this run.")
 @click.option("--progress", type=click.Choice(STYLES), default="auto", show_default=True)
@@ -61,7 +63,8 @@ def command(run_id: str, **options: Any) -> None:
     known = Folder(DEFAULT_PATH).recall(run.run_id)
     address = options["address"] or known.get("graph")
     settings, graph = _graph_of(run, settings, address, options["accept_code"])
-    resumption = Resumption(run=run, graph=graph, accept_code=options["accept_code"])
+    accepted = {name: options[name] for name in ("accept_code", "accept_older_record")}
+    resumption = Resumption(run=run, graph=graph, **accepted)
     executor = _executor(run, options["executor"] or known.get("executor"))
     _check(resumption)
     with hosted(settings, executor, workers=options["workers"]) as host:
@@ -106,5 +109,10 @@ async def _driven(host: Host, resumption: Resumption, *, style: str) -> Conclusi
     async with assembled(host.settled(), host.executor) as assembly:
         if not run.status.is_over:
             await ready(assembly, host, graph)
-        handle = await assembly.orchestrator.start(run.run_id, graph, accept_code=resumption.accept_code)
+        handle = await assembly.orchestrator.start(
+            run.run_id,
+            graph,
+            accept_code=resumption.accept_code,
+            accept_older_record=resumption.accept_older_record,
+        )
         return await conclude(handle, host, style=style)

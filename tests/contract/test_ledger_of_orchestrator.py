@@ -404,6 +404,14 @@ class TestReader:
             LiveInstance(slot(10), LiveState.RUNNING, 1, "w1", "key-10"),
         ]
 
+    async def test_the_highest_epoch_that_was_there_is_known_also_of_a_forgotten_run(self, case):
+        assert await case.orchestrator.epoch(RUN) == 0
+        for epoch in (EPOCH, EPOCH + 1):
+            await case.open(epoch=epoch)
+            assert await case.orchestrator.epoch(RUN) == epoch
+        await case.orchestrator.forget(RUN, EPOCH + 2)
+        assert await case.orchestrator.epoch(RUN) == EPOCH + 2
+
     async def test_nothing_is_live_where_nothing_is_known(self, case):
         assert await case.orchestrator.live(RUN, FAN_OUT) == []
         await case.opened(slot(0))

@@ -18,6 +18,8 @@ from select import select
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
+import psutil
+
 from rollforward.cli.main import main
 
 PRELOADED = ("run", "resume", "ls", "status", "items", "errors", "results", "verify", "cancel", "config")
@@ -62,10 +64,11 @@ class ForkServer:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
-        pid = int(self._process.stdout.readline())
         ready, _, _ = select([self._process.stdout], [], [], seconds)
         if not ready:
-            os.kill(pid, 9)
+            for child in psutil.Process(self._process.pid).children():
+                child.kill()
+        # One line is one answer: nothing of the next is read with it.
         code = int(self._process.stdout.readline())
         assert ready, f"{arguments} did not end within {seconds} s"
         return code
@@ -95,14 +98,9 @@ def _serve() -> None:
         pid = os.fork()
         if pid == 0:
             _be(**json.loads(line))
-        _answer(pid)
         _, status = os.waitpid(pid, 0)
-        _answer(os.waitstatus_to_exitcode(status))
-
-
-def _answer(number: int) -> None:
-    sys.stdout.write(f"{number}\n")
-    sys.stdout.flush()
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
 
 
 def _be(*, arguments: Sequence[str], folder: str, environment: Mapping[str, str], output: str) -> NoReturn:

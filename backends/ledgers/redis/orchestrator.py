@@ -126,6 +126,9 @@ class RedisLedger:
             for slot, (start, *texts) in zip(since, rows, strict=True)
         ]
 
+    async def epoch(self, run_id: str) -> int:
+        return int(await self._call("epoch", run_id, 0))
+
     async def memory_share(self) -> float:
         try:
             facts = await self._client().info("memory")
