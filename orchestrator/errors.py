@@ -12,6 +12,7 @@ RollforwardError
 │   ├── RunAmbiguous              the prefix fits several runs
 │   ├── RunExists                 a run of that id is already kept
 │   ├── RunIsDriven               a live orchestrator owns the run
+│   ├── RecordOutdated            the run's record is older than its ledger
 │   ├── FingerprintMismatch       the run was made by another version of the graph
 │   └── CheckpointRecordInvalid   the record does not fit the graph or the items
 ├── OperatorError                 whoever runs the deployment brings something back
