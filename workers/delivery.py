@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from functools import partial
 
+from orchestrator.crashpoint import crashpoint
 from orchestrator.errors import GraphNotFound, InstanceTimeLimitExceeded, LedgerLost
 from orchestrator.execution.briefing import Briefing
 from orchestrator.execution.function import abandoned_functions
@@ -43,6 +44,7 @@ def deliver(text: object, process: ProcessRuntime, *, began: float | None = None
         return []
     leases: list[Lease] = []
     try:
+        crashpoint("after_delivery_before_claim")
         leases += claim(message, process)
         return list(_report_each(leases, process))
     except SystemExit:
@@ -68,6 +70,7 @@ def claim(message: Message, process: ProcessRuntime) -> list[Lease]:
     leases = [lease for slot, answer in answers if (lease := _lease_of(slot, answer, message)) is not None]
     for lease in leases:
         process.leases.add(lease)
+        crashpoint("after_claim_before_run")
     return leases
 
 
@@ -103,7 +106,9 @@ def _report_each(leases: Sequence[Lease], process: ProcessRuntime) -> Iterator[R
     running = {started: lease for lease in leases if (started := _start(lease, process)) is not None}
     for ended in as_completed(running) if len(running) > 1 else running:
         done = ended.result()
+        crashpoint("after_run_before_report")
         is_taken = report(done, running[ended], process)
+        crashpoint("after_report_before_ack")
         _look_for_what_goes_on(done, running[ended], process)
         if is_taken:
             yield done

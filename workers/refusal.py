@@ -6,6 +6,7 @@ from typing import Any
 from billiard.einfo import ExceptionWithTraceback
 from celery.worker.request import Request
 
+from orchestrator.crashpoint import crashpoint
 from workers.message import MessageRefused
 
 
@@ -27,6 +28,10 @@ refusals = Refusals()
 
 class CountingRequest(Request):  # type: ignore[misc] # Celery has no types
     """A message in the worker's parent process, which learns there how it ended."""
+
+    def acknowledge(self) -> None:
+        super().acknowledge()
+        crashpoint("after_ack")
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
         error = exc_info.exception

@@ -12,6 +12,7 @@ from orchestrator.checkpoint.migration import load_state
 from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.checkpoint.row import Ownership, Run, RunStatus
 from orchestrator.context import InstanceContext, entered
+from orchestrator.crashpoint import crashpoint
 from orchestrator.errors import Fenced, LedgerLost, OperatorError, RollforwardError, RunCancelled
 from orchestrator.execution.cancelling import ended
 from orchestrator.execution.frame import Frame
@@ -209,6 +210,7 @@ class Drive(Generic[StateT]):
         await self._patience.until_done(lambda: self._store.finish(self._own, status, error=error))
         self.status = status
         if status.is_over:
+            crashpoint("after_outcome_before_tombstone")
             await self._forget()
 
     async def _cancel_instances(self) -> None:

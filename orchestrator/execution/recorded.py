@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from orchestrator.bitmap import Bitmap
 from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.checkpoint.row import Ownership
+from orchestrator.crashpoint import crashpoint
 from orchestrator.execution.frame import Frame
 from orchestrator.execution.lane import Options
 from orchestrator.execution.patience import Patience
@@ -59,6 +60,7 @@ class RecordedFanOuts:
         await self._recorders[plan.node.run_on].complete(fan_out)
         await self._forget(fan_out.id)
         reports = await self._patience.until_done(lambda: self._contributions(plan))
+        crashpoint("during_fold")
         frame.journal.folded(plan.key, fold_of(plan.key.id, reports))
         return reports
 

@@ -5,6 +5,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from orchestrator.checkpoint.row import Ownership
+from orchestrator.crashpoint import crashpoint
 from orchestrator.errors import BrokerUnavailable, OperatorError
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.fan_out.inner import InnerRecords
@@ -59,6 +60,7 @@ class Dispatcher:
         except OperatorError:
             fan_out.bring_back(slots)
             raise
+        crashpoint("after_queue_before_publish")
         queued = (slot for slot, answer in zip(slots, answers, strict=True) if answer is QueueAnswer.OK)
         self._untold.extend(fan_out.hint(slot) for slot in queued)
 
@@ -70,6 +72,7 @@ class Dispatcher:
         except BrokerUnavailable as error:
             self.health = f"dispatch paused: {error}"
         else:
+            crashpoint("after_publish")
             self._untold.clear()
 
 

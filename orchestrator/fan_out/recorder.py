@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from orchestrator.checkpoint.protocol import Checkpointer
 from orchestrator.checkpoint.row import Ownership, SlotRow
+from orchestrator.crashpoint import crashpoint
 from orchestrator.errors import Fenced, LedgerLost, LedgerUnavailable, OperatorError
 from orchestrator.execution.cancelling import ended
 from orchestrator.execution.lane import Lane, Options
@@ -71,6 +72,7 @@ class Recorder:
         """
         if fan_out.is_complete:
             return
+        crashpoint("before_dispatch")
         self._open[fan_out.id] = fan_out
         self._kicked.set()
         if self._loop is None or self._loop.done():
@@ -195,7 +197,9 @@ class Recorder:
         await self._inner.take(fan_out, [report.slot for report in reports])
         rows = await self._rows(fan_out, [report for report in reports if not fan_out.has(report.slot)])
         if rows:
+            crashpoint("after_reports_before_commit")
             await self._checkpointer.record(self._ownership, [row.as_kept for row in rows])
+            crashpoint("after_commit_before_close")
         # Before anything can fail again: what is committed must not be taken for missing.
         for row in rows:
             fan_out.note(row)
@@ -205,6 +209,7 @@ class Recorder:
         if fan_out.unclosed:
             slots = tuple(fan_out.unclosed.values())
             await self._ledger.close(self._ownership.run_id, self._ownership.epoch, slots)
+            crashpoint("during_close")
             fan_out.unclosed.clear()
 
     async def _rows(self, fan_out: OpenFanOut, reports: Sequence[Report]) -> list[SlotRow]:

@@ -32,6 +32,7 @@ from orchestrator.checkpoint.row import (
     Step,
     Tally,
 )
+from orchestrator.crashpoint import crashpoint
 from orchestrator.identity import Slot
 from orchestrator.report import ErrorRecord
 
@@ -100,7 +101,12 @@ class SqlStore:
         return await self._write(lambda db: self._record.open_fan_out(db, ownership, row))
 
     async def record(self, ownership: Ownership, rows: Sequence[SlotRow]) -> int:
-        return await self._write(lambda db: self._record.record(db, ownership, rows))
+        def recorded(db: Connection) -> int:
+            first = self._record.record(db, ownership, rows)
+            crashpoint("mid_commit")
+            return first
+
+        return await self._write(recorded)
 
     async def record_inner(self, ownership: Ownership, inner: InnerRows) -> None:
         await self._write(lambda db: self._record.record_inner(db, ownership, inner))
