@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import Slot
+from orchestrator.reading import read_json, refusing, sound
 
 
 class Outcome(StrEnum):
@@ -124,16 +125,22 @@ class Report:
 
     @classmethod
     def from_json(cls, text: bytes | str) -> "Report":
-        fields = json.loads(text)
-        fields["slot"] = Slot(*fields["slot"])
-        fields["outcome"] = Outcome(fields["outcome"])
-        fields["started_at"] = datetime.fromisoformat(fields["started_at"])
-        if fields["error"] is not None:
-            fields["error"] = ErrorRecord.from_json(fields["error"])
-        fields["folds"] = tuple(Fold(*fold) for fold in fields["folds"])
-        fields["positions"] = tuple(Position.from_json(one) for one in fields.get("positions", ()))
-        fields["events"] = tuple(fields.get("events", ()))
-        return cls(**fields)
+        """Read a report back.
+
+        Raises:
+            ValueError: it is no report.
+        """
+        with refusing("a report"):
+            fields = read_json(text)
+            fields["slot"] = Slot(*fields["slot"])
+            fields["outcome"] = Outcome(fields["outcome"])
+            fields["started_at"] = datetime.fromisoformat(fields["started_at"])
+            if fields["error"] is not None:
+                fields["error"] = ErrorRecord.from_json(fields["error"])
+            fields["folds"] = tuple(Fold(*fold) for fold in fields["folds"])
+            fields["positions"] = tuple(Position.from_json(one) for one in fields.get("positions", ()))
+            fields["events"] = tuple(fields.get("events", ()))
+            return sound(cls(**fields))
 
 
 _PLAIN = (

@@ -6,6 +6,7 @@ from hashlib import blake2b
 from typing import Any
 
 from orchestrator.identity import FanOutKey, Level
+from orchestrator.reading import read_json, refusing, sound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +37,16 @@ class Briefing:
 
     @classmethod
     def from_json(cls, text: bytes) -> "Briefing":
-        fields = json.loads(text)
-        fields["fan_out"] = FanOutKey.from_json(fields["fan_out"])
-        fields["levels"] = tuple(Level(**level) for level in fields["levels"])
-        return cls(**fields)
+        """Read a briefing back.
+
+        Raises:
+            ValueError: it is no briefing.
+        """
+        with refusing("a briefing"):
+            fields = read_json(text)
+            fields["fan_out"] = FanOutKey.from_json(fields["fan_out"])
+            fields["levels"] = tuple(Level(**level) for level in fields["levels"])
+            return sound(cls(**fields))
 
     @staticmethod
     def hash_of(text: bytes) -> str:

@@ -10,9 +10,12 @@ from typing import Any
 from orchestrator.checkpoint.row import FanOutRow, Step
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import EnclosingInstance, FanOutKey
+from orchestrator.reading import read_json, refusing, sound
 from orchestrator.report import Report
 
 NO_INPUTS = "{}"
+HASH_BYTES = 8
+MOST_SEEDED = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +88,17 @@ def first_state_hash(item: bytes, inputs: str) -> bytes:
 
 def _read(text: bytes) -> Entry | None:
     # A worker of another version may have kept it, in the middle of an upgrade.
-    with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
-        told = json.loads(text)
+    with contextlib.suppress(ValueError), refusing("an entry"):
+        told = read_json(text)
         match told.pop("kind"):
             case "nested_opened":
-                return NestedOpened(_row(told))
+                return sound(NestedOpened(_row(told)))
             case "nested_reported":
-                return NestedReported(Report.from_json(told["report"]), told["key"])
+                return sound(NestedReported(Report.from_json(told["report"]), told["key"]))
             case "node_completed":
-                return NodeCompleted(_step(told))
+                return sound(NodeCompleted(_step(told)))
             case "events_told":
-                return EventsTold(told["invocation_id"], told["delivery"], tuple(told["events"]))
+                return sound(EventsTold(told["invocation_id"], told["delivery"], tuple(told["events"])))
     return None
 
 
@@ -110,13 +113,24 @@ def _row_fields(row: FanOutRow) -> dict[str, Any]:
 
 
 def _row(told: dict[str, Any]) -> FanOutRow:
-    return FanOutRow(
+    row = FanOutRow(
         key=FanOutKey.from_json(told["key"]),
         instance_count=told["instance_count"],
         item_hashes=bytes.fromhex(told["item_hashes"]),
         item_keys=None if told["item_keys"] is None else tuple(told["item_keys"]),
         item_tags=None if told["item_tags"] is None else tuple(told["item_tags"]),
     )
+    if not _is_counted(row):
+        raise ValueError(f"not {row.instance_count} instances")
+    return row
+
+
+def _is_counted(row: FanOutRow) -> bool:
+    """Whether it holds as many instances as it says; memory is set aside for that many."""
+    lists = [one for one in (row.item_keys, row.item_tags) if one is not None]
+    is_hashed = len(row.item_hashes) == HASH_BYTES * row.instance_count
+    is_seeded = not row.item_hashes and 0 <= row.instance_count <= MOST_SEEDED
+    return (is_hashed or is_seeded) and all(len(one) == row.instance_count for one in lists)
 
 
 def _step_fields(step: Step) -> dict[str, Any]:

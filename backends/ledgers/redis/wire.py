@@ -2,16 +2,22 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from orchestrator.errors import SealBroken
 from orchestrator.identity import Slot
 from orchestrator.ledger.view import QueuedItem
+from orchestrator.reading import read_json, refusing, sound
 from orchestrator.report import Report
 from orchestrator.seal import Seal
 
 log = logging.getLogger(__name__)
+
+LARGEST_NUMBER = 2**31 - 1
+UNFIT = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +38,15 @@ def write_item(item: QueuedItem) -> bytes:
 
 
 def read_item(text: bytes) -> QueuedFacts:
-    """What `write_item` was given, but for the slot."""
+    """What `write_item` was given, but for the slot.
+
+    Raises:
+        ValueError: it is no queued item.
+    """
     line, _, item = text.partition(b"\n")
-    key, trace, *progress = json.loads(line)
-    return QueuedFacts(key, trace, item, tuple(entry.encode() for entry in progress))
+    with refusing("a queued item"):
+        key, trace, *progress = read_json(line)
+        return sound(QueuedFacts(key, trace, item, tuple(entry.encode() for entry in progress)))
 
 
 def write_report(run_id: str, report: Report, seal: Seal) -> bytes:
@@ -49,18 +60,17 @@ def read_report(run_id: str, text: bytes, seal: Seal, *, fan_out: str, index: in
 
     Raises:
         SealBroken: it was not written for this slot of this run by one who has our secret.
-        ValueError: it is no report.
+        ValueError: it is no report, or none that every store can keep.
     """
     signature, _, body = text.partition(b" ")
     place = Slot(fan_out, index)
     if not seal.verify(_in_run(run_id, body), signature.decode("ascii", "replace")):
         raise SealBroken(f"the report of {place}")
-    try:
-        report = Report.from_json(body)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a report: {error!r}") from error
+    report = Report.from_json(body)
     if (report.slot.fan_out, report.slot.index) != (fan_out, index):
         raise SealBroken(f"the report of {place}, which speaks of {report.slot},")
+    if not _can_be_kept(report):
+        raise ValueError(f"the report of {place} holds what no store can keep")
     return report
 
 
@@ -79,6 +89,15 @@ def read_entries(run_id: str, slot: Slot, texts: Iterable[bytes], seal: Seal) ->
         else:
             log.error("progress refused", extra={"run_id": run_id, "index": slot.index})
     return tuple(entries)
+
+
+def _can_be_kept(report: Report) -> bool:
+    places = [(position.step, position.attempt_index) for position in report.positions]
+    numbers = [report.slot.generation, report.delivery, report.attempts, *(fold.count for fold in report.folds)]
+    names = [report.token, report.worker, report.invocation_id, report.code_version or ""]
+    names += [name for fold in report.folds for name in (fold.fan_out, fold.hash)]
+    is_counted = all(0 <= number <= LARGEST_NUMBER for number in (*numbers, *chain.from_iterable(places)))
+    return is_counted and not any(UNFIT.search(name) for name in names)
 
 
 def _of_slot(run_id: str, slot: Slot, body: bytes) -> bytes:
