@@ -8,10 +8,10 @@ COMPOSE := docker compose -f deploy/compose.yaml
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test chaos check fmt lint format types layers sizes bench docs up down clean
+.PHONY: help demo test chaos crashpoints check fmt lint format types layers sizes bench docs up down clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -27,6 +27,9 @@ test: $(READY) ## run all tests against real Redis, PostgreSQL and workers
 
 chaos: $(READY) ## crash random graphs at random writes, with a larger budget than `make test` has
 	ROLLFORWARD_PROPERTY_EXAMPLES=$${EXAMPLES:-3000} $(BIN)/pytest -q --timeout 3600 tests/property
+
+crashpoints: $(READY) ## end a process at every point of the crash matrix, over every store
+	$(BIN)/python -m tests.chaos.crashpoints
 
 check: lint format types layers sizes test ## everything CI asks for; the tests come last
 
