@@ -275,7 +275,19 @@ class TestSeal:
             client.rpush(kept.format(run_id, here.index), told)
         assert await case.orchestrator.told(run_id, {here: 0}) == [Progress(2, (b"own",))]
 
-    @pytest.mark.parametrize("text", [b"", b" {}", b"garbage", b" [1]", b" {\xff", b" null", b'x {"slot": 1}'])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            b"",
+            b" {}",
+            b"garbage",
+            b" [1]",
+            b" {\xff",
+            b" null",
+            b'x {"slot": 1}',
+            pytest.param(b" " + b"[" * 100_000, id="deep"),
+        ],
+    )
     async def test_what_is_no_report_is_refused(self, case, redis_server, text):
         await case.opened(slot(0))
         case.claim(slot(0))
