@@ -280,6 +280,7 @@ WRONG_IN_A_REPORT = [
     ("attempts", 1.5),
     ("duration_seconds", "1"),
     ("partial", {"a": 1}),
+    ("partial", "\0"),
     ("started_at", "2026-01-02T03:04:05"),
     ("started_at", "0001-01-01T00:00:00+23:59"),
     ("outcome", "won"),

@@ -97,7 +97,7 @@ def _can_be_kept(report: Report) -> bool:
     names = [report.token, report.worker, report.invocation_id, report.code_version or ""]
     names += [name for fold in report.folds for name in (fold.fan_out, fold.hash)]
     is_counted = all(0 <= number <= LARGEST_NUMBER for number in (*numbers, *chain.from_iterable(places)))
-    return is_counted and not any(UNFIT.search(name) for name in names)
+    return is_counted and "\0" not in (report.partial or "") and not any(UNFIT.search(name) for name in names)
 
 
 def _of_slot(run_id: str, slot: Slot, body: bytes) -> bytes:
