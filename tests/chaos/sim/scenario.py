@@ -1,0 +1,77 @@
+"""What a seed stands for: a graph, a deployment, and what befalls it."""
+
+import random
+from dataclasses import dataclass
+
+SHAPES = ("collect", "collect", "fail_fast", "loop", "nested")
+WORKER_FAULTS = ("kill_child", "lose_host", "freeze_worker", "partition_worker")
+SERVER_FAULTS = ("kill_server", "freeze_server")
+LEDGER_FAULTS = ("wipe", "rollback", "ledger_away", "ledger_refuses", "ledger_replies_lost")
+STORE_FAULTS = ("store_away", "store_refuses", "store_replies_lost")
+KINDS = (*WORKER_FAULTS, *SERVER_FAULTS, *LEDGER_FAULTS, *STORE_FAULTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that befalls the deployment `at` seconds after the start, for so many seconds; `pick` says whom."""
+
+    at: float
+    kind: str
+    seconds: float
+    pick: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """All that is decided before the simulation begins; `lost`, `doubled` and `late` are shares of the messages."""
+
+    seed: int
+    shape: str
+    count: int
+    workers: int
+    slots: int
+    servers: int
+    visits: int
+    concurrency: int | None
+    failing: frozenset[int]
+    poison: int | None
+    lost: float
+    doubled: float
+    late: float
+    slow: float
+    faults: tuple[Fault, ...]
+    cancel_at: float | None
+
+    @classmethod
+    def of(cls, seed: int) -> "Scenario":
+        rng = random.Random(f"scenario {seed}")
+        shape, count = rng.choice(SHAPES), rng.randint(3, 12)
+        failing = frozenset(index for index in range(count) if rng.random() < 0.15)
+        return cls(
+            seed=seed,
+            shape=shape,
+            count=count,
+            workers=rng.randint(1, 4),
+            slots=rng.randint(1, 3),
+            servers=rng.randint(1, 3),
+            visits=rng.randint(2, 3) if shape == "loop" else 1,
+            concurrency=rng.choice((None, 1, 2, 4)),
+            failing=frozenset() if shape == "nested" else failing,
+            poison=rng.randrange(count) if shape == "collect" and rng.random() < 0.25 else None,
+            lost=rng.choice((0.0, 0.0, 0.1, 0.3)),
+            doubled=rng.choice((0.0, 0.1, 0.4)),
+            late=rng.choice((0.0, 0.1, 0.4)),
+            slow=rng.choice((0.5, 3.0, 12.0)),
+            faults=_faults(rng),
+            cancel_at=rng.uniform(0.1, 20) if rng.random() < 0.1 else None,
+        )
+
+
+def _faults(rng: random.Random) -> tuple[Fault, ...]:
+    kinds = rng.choice((KINDS, KINDS, WORKER_FAULTS, SERVER_FAULTS, LEDGER_FAULTS, STORE_FAULTS))
+    count = rng.choice((0, 1, 2, 3, 5, 8))
+    drawn = (
+        Fault(rng.uniform(0, rng.choice((2, 10, 40))), rng.choice(kinds), rng.uniform(0.5, 30), rng.randrange(1000))
+        for _ in range(count)
+    )
+    return tuple(sorted(drawn, key=lambda fault: fault.at))

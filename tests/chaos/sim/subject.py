@@ -1,0 +1,124 @@
+"""The graphs that are run, and what a serial run of them comes to."""
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+from orchestrator.graph.builder import GraphBuilder
+from orchestrator.graph.edge import END
+from orchestrator.reducer import append
+from orchestrator.state import State
+
+if TYPE_CHECKING:
+    from tests.chaos.sim.world import World
+
+FAN_OUT = "work"
+
+
+class Piece(State):
+    number: int = 0
+    out: int = 0
+
+
+class Row(State):
+    number: int = 0
+    numbers: list[int] = []
+    outs: Annotated[list[int], append] = []
+    out: int = 0
+
+
+class Whole(State):
+    numbers: list[int] = []
+    outs: Annotated[list[int], append] = []
+    errors: list[dict[str, str]] = []
+    turns: int = 0
+
+
+def value_of(number: int) -> int:
+    return number * number + 1
+
+
+class Subject:
+    """The graph of one simulation; its nodes sleep, fail and kill as the scenario says."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._failures: Counter[int] = Counter()
+        self.graph = self._nested() if world.scenario.shape == "nested" else self._flat()
+
+    def first(self) -> Whole:
+        return Whole(numbers=list(range(self._world.scenario.count)))
+
+    async def work(self, state: Any) -> dict[str, Any]:
+        scenario, number = self._world.scenario, state.number
+        await asyncio.sleep(self._world.rng.uniform(0.01, scenario.slow))
+        if number == scenario.poison:
+            self._world.die_of(number)
+            await asyncio.sleep(1)
+        if number in scenario.failing:
+            self._failures[number] += 1
+            if scenario.shape != "fail_fast" or self._failures[number] == 1:
+                raise ValueError("it fails")
+        return {"out": value_of(number)}
+
+    async def inner(self, state: Any) -> dict[str, Any]:
+        await asyncio.sleep(self._world.rng.uniform(0.01, self._world.scenario.slow / 2))
+        return {"out": state.number}
+
+    def _flat(self) -> Any:
+        piece = GraphBuilder(Piece).add_node("do", self.work).set_entry("do").add_edge("do", END).compile()
+        return self._around(piece)
+
+    def _nested(self) -> Any:
+        async def split(state: Any) -> dict[str, Any]:
+            return {"numbers": [state.number * state.number, 1]}
+
+        async def total(state: Any) -> dict[str, Any]:
+            return {"out": sum(state.outs)}
+
+        piece = GraphBuilder(Piece).add_node("do", self.inner).set_entry("do").add_edge("do", END).compile()
+        row = (
+            GraphBuilder(Row)
+            .add_node("split", split)
+            .add_fan_out_node(
+                "parts",
+                subgraph=piece,
+                items_field="numbers",
+                item_field="number",
+                collect_field="out",
+                target_field="outs",
+            )
+            .add_node("total", total)
+            .set_entry("split")
+            .add_edge("split", "parts")
+            .add_edge("parts", "total")
+            .add_edge("total", END)
+            .compile()
+        )
+        return self._around(row)
+
+    def _around(self, inner: Any) -> Any:
+        visits, policy = self._world.scenario.visits, self._world.scenario.shape == "fail_fast"
+
+        async def turn(state: Any) -> dict[str, Any]:
+            return {"turns": state.turns + 1}
+
+        return (
+            GraphBuilder(Whole)
+            .add_fan_out_node(
+                FAN_OUT,
+                subgraph=inner,
+                items_field="numbers",
+                item_field="number",
+                collect_field="out",
+                target_field="outs",
+                errors_field="errors",
+                concurrency=self._world.scenario.concurrency,
+                error_policy="fail_fast" if policy else "collect",
+            )
+            .add_node("turn", turn)
+            .set_entry(FAN_OUT)
+            .add_edge(FAN_OUT, "turn")
+            .add_conditional_edge("turn", lambda state: END if state.turns >= visits else FAN_OUT)
+            .compile("simulated")
+        )
