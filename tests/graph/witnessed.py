@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from rollforward import END, GraphBuilder, State, append, current_fan_out_index
+from rollforward import END, CompiledGraph, GraphBuilder, State, append, current_fan_out_index
 
 SECONDS = float(os.environ.get("WITNESS_SECONDS", "0.15"))
 
@@ -45,23 +45,29 @@ async def total(state: Numbers) -> dict[str, Any]:
 
 number = GraphBuilder(Number).add_node("square", square).set_entry("square").add_edge("square", END).compile("one")
 
-graph = (
-    GraphBuilder(Numbers)
-    .add_fan_out_node(
-        "squares",
-        subgraph=number,
-        items_field="numbers",
-        item_field="number",
-        collect_field="square",
-        target_field="squares",
-        errors_field="errors",
-        error_policy="collect",
-        key=str,
-        concurrency=8,
+
+def squares_of(name: str, *, concurrency: int) -> CompiledGraph[Numbers]:
+    """The squares of numbers, and their total; what fails is collected."""
+    return (
+        GraphBuilder(Numbers)
+        .add_fan_out_node(
+            "squares",
+            subgraph=number,
+            items_field="numbers",
+            item_field="number",
+            collect_field="square",
+            target_field="squares",
+            errors_field="errors",
+            error_policy="collect",
+            key=str,
+            concurrency=concurrency,
+        )
+        .add_node("total", total)
+        .set_entry("squares")
+        .add_edge("squares", "total")
+        .add_edge("total", END)
+        .compile(name)
     )
-    .add_node("total", total)
-    .set_entry("squares")
-    .add_edge("squares", "total")
-    .add_edge("total", END)
-    .compile("witnessed")
-)
+
+
+graph = squares_of("witnessed", concurrency=8)
