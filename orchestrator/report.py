@@ -12,6 +12,8 @@ from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import Slot
 from orchestrator.reading import read_json, refusing, sound
 
+HASH_BYTES = 8
+
 
 class Outcome(StrEnum):
     """How an instance ended."""
@@ -104,7 +106,7 @@ class Report:
         """What fan-in folds, in 16 hex digits: equal for equal contributions."""
         error = None if self.error is None else [self.error.category, self.error.message, self.error.type]
         told = json.dumps([self.outcome.value, self.partial, error])
-        return blake2b(told.encode(), digest_size=8).hexdigest()
+        return blake2b(told.encode(), digest_size=HASH_BYTES).hexdigest()
 
     def is_larger_than(self, limit_bytes: int) -> bool:
         """Whether its contribution has more bytes than this; a short one is not encoded for it."""

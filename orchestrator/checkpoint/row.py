@@ -127,6 +127,10 @@ class FanOutRow:
     def id(self) -> str:
         return self.key.id
 
+    def has_items_of(self, other: "FanOutRow") -> bool:
+        """Whether the other was entered with the same items, as far as is known: a seeded one has no hashes."""
+        return self.instance_count == other.instance_count and self.item_hashes in (b"", other.item_hashes)
+
 
 @dataclass(frozen=True, slots=True)
 class SlotRow:

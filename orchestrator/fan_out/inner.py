@@ -1,15 +1,17 @@
 """How what instances tell while they run comes into the record, and back to those that run again."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.checkpoint.protocol import RecordReader
+from orchestrator.errors import OperatorError
 from orchestrator.fan_out.entry import Entry, EventsTold, NestedOpened, NestedReported, NodeCompleted, read_entries
-from orchestrator.fan_out.inside import Inside
+from orchestrator.fan_out.inside import Contributions, Inside
 from orchestrator.fan_out.progress import OpenFanOut
 from orchestrator.identity import Slot
 from orchestrator.ledger.protocol import LedgerReader
 from orchestrator.ledger.view import QueuedItem
+from orchestrator.report import Report
 
 if TYPE_CHECKING:
     from orchestrator.execution.journal import RunJournal
@@ -30,18 +32,25 @@ class InnerRecords:
         """Record all that these instances have told and is not recorded yet, then pass their events on."""
         waiting = tuple(slots) if fan_out.is_telling else ()
         while waiting:
-            insides = {slot: fan_out.inside.setdefault(slot.index, Inside()) for slot in waiting}
-            answers = await self._ledger.told(self._run_id, {slot: one.known for slot, one in insides.items()})
+            known = {slot: fan_out.inside.setdefault(slot.index, Inside()).known for slot in waiting}
+            answers = await self._ledger.told(self._run_id, known)
             told = [(slot, read_entries(one.entries)) for slot, one in zip(waiting, answers, strict=True)]
-            await self._record(fan_out, [(slot, entry) for slot, entries in told for entry in entries])
+            await self._record(fan_out, [(slot, entry) for slot, entries in told for entry in entries], Inside.takes)
             for slot, answer in zip(waiting, answers, strict=True):
-                insides[slot].known = answer.end
+                fan_out.inside[slot.index].known = answer.end
             waiting = tuple(slot for slot, answer in zip(waiting, answers, strict=True) if answer.entries)
 
     async def keep(self, fan_out: OpenFanOut, slot: Slot, entries: Iterable[bytes]) -> None:
         """Record what an instance that runs in this process has to tell."""
         fan_out.inside.setdefault(slot.index, Inside())
-        await self._record(fan_out, [(slot, entry) for entry in read_entries(entries)])
+        await self._record(fan_out, [(slot, entry) for entry in read_entries(entries)], Inside.notes)
+
+    async def bears_out(self, fan_out: OpenFanOut, report: Report) -> bool:
+        """Whether the record has what a report rests on; a ledger that was rolled back may have lost it on the way."""
+        if not report.folds or fan_out.plan.node.run_on != "workers":
+            return True
+        inside = fan_out.inside.setdefault(report.slot.index, Inside())
+        return (await self._read(inside)).bears_out(report.folds)
 
     async def items(self, fan_out: OpenFanOut, slots: Sequence[Slot]) -> list[QueuedItem]:
         """The items of these slots, each with what is recorded inside its instance."""
@@ -56,37 +65,46 @@ class InnerRecords:
         entries = inside.entries(self._reader, self._run_id, with_reports=with_reports)
         return tuple([entry async for entry in entries])
 
-    async def _record(self, fan_out: OpenFanOut, told: Told) -> None:
-        news = [(slot, entry) for slot, entry in told if _is_news(fan_out.inside[slot.index], entry)]
-        if not news:
-            return
-        kept = await self._journal.keep_inner([entry for _, entry in news])
+    async def _record(self, fan_out: OpenFanOut, told: Told, takes: Callable[[Inside, Entry], bool]) -> None:
+        indexes = {slot.index for slot, _ in told}
+        insides = {index: (await self._read(fan_out.inside[index])).copy() for index in indexes}
+        news = [(slot, entry) for slot, entry in told if takes(insides[slot.index], entry)]
+        try:
+            kept = await self._journal.keep_inner([entry for _, entry in news])
+        except OperatorError:
+            for index in insides:
+                fan_out.inside[index].doubt()
+            raise
         rows, steps = iter(kept.fan_outs), iter(kept.steps)
         for slot, entry in news:
-            inside = fan_out.inside[slot.index]
+            inside = insides[slot.index]
             match entry:
-                case NestedOpened():
-                    inside.note_fan_out(next(rows))
+                case NestedOpened(row):
+                    inside.fan_outs[row.id] = next(rows)
                 case NodeCompleted():
-                    step = next(steps)
-                    inside.note_step(step)
+                    inside.note_step(next(steps))
+        for inside in insides.values():
+            inside.settle()
+        fan_out.inside.update(insides)
+        self._tell(fan_out, news)
+
+    def _tell(self, fan_out: OpenFanOut, news: Told) -> None:
+        for slot, entry in news:
+            match entry:
+                case NodeCompleted(step):
                     fan_out.heard.completed(step)
                 case NestedReported(report):
-                    inside.recorded[report.slot.fan_out].add(report.slot.index)
-                    fan_out.heard.contributed(inside.fan_outs[report.slot.fan_out].key, report)
+                    key = fan_out.inside[slot.index].fan_outs[report.slot.fan_out].key
+                    fan_out.heard.contributed(key, report)
                 case EventsTold():
                     fan_out.heard.happened(slot.index, entry)
 
-
-def _is_news(inside: Inside, entry: Entry) -> bool:
-    """Whether it is to be recorded, or passed on; the same may be told by several deliveries."""
-    match entry:
-        case NestedOpened(row):
-            return row.id not in inside.fan_outs
-        case NodeCompleted(step):
-            return not inside.has_step(step)
-        case NestedReported(report):
-            recorded = inside.recorded.get(report.slot.fan_out)
-            return recorded is None or report.slot.index not in recorded
-        case EventsTold():
-            return True
+    async def _read(self, inside: Inside) -> Inside:
+        """One that knows which contributions are recorded: those of earlier invocations are read the first time."""
+        for row in inside.fan_outs.values():
+            if row.id not in inside.contributions:
+                found = Contributions(row.instance_count)
+                async for slot in self._reader.slots(self._run_id, row.id):
+                    found.add(slot.report)
+                inside.contributions[row.id] = found
+        return inside

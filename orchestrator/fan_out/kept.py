@@ -117,7 +117,7 @@ class Kept:
                 self._add(NestedOpened(self._opened[key.id]))
                 break
             own = self._found_of(before, row)
-            if _is_same(before, row):
+            if before.has_items_of(row):
                 return key, own
             found = {**found, **own}
         moved = {index: replace(report, slot=Slot(key.id, index)) for index, report in found.items()}
@@ -199,10 +199,6 @@ def _is_over(key: FanOutKey, step: Step) -> bool:
     """Whether a fan-out that was entered before the node was completed is over: another branch may be in it still."""
     length = min(len(key.namespace), len(step.namespace))
     return key.namespace[:length] == step.namespace[:length]
-
-
-def _is_same(before: FanOutRow, row: FanOutRow) -> bool:
-    return before.instance_count == row.instance_count and before.item_hashes in (b"", row.item_hashes)
 
 
 def _hash(row: FanOutRow, index: int) -> bytes:

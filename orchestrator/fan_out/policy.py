@@ -13,7 +13,8 @@ class Meaning(Enum):
     """What becomes of a report.
 
     A contribution is a result for good. An error row keeps the instance in flight: a resume runs it again. A
-    leftover is a failure of an invocation that has ended already: it is run again at once.
+    leftover is a failure of an invocation that has ended already, or rests on what the record lacks: it is run again at
+    once.
     """
 
     CONTRIBUTION = "contribution"

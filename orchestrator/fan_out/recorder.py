@@ -213,9 +213,8 @@ class Recorder:
             fan_out.unclosed.clear()
 
     async def _rows(self, fan_out: OpenFanOut, reports: Sequence[Report]) -> list[SlotRow]:
-        """The rows that reports come to; failures of an invocation that has ended run again instead."""
-        node, invocation_id = fan_out.plan.node, self._ownership.invocation_id
-        means = {report.slot: meaning(node, report, invocation_id) for report in reports}
+        """The rows that reports come to; the others' instances run again."""
+        means = {report.slot: await self._meaning(fan_out, report) for report in reports}
         leftovers = [slot for slot, what in means.items() if what is Meaning.LEFTOVER]
         if leftovers:
             await self._ledger.reset(self._ownership.run_id, self._ownership.epoch, leftovers)
@@ -225,6 +224,13 @@ class Recorder:
             for report in reports
             if means[report.slot] is not Meaning.LEFTOVER
         ]
+
+    async def _meaning(self, fan_out: OpenFanOut, report: Report) -> Meaning:
+        if await self._inner.bears_out(fan_out, report):
+            return meaning(fan_out.plan.node, report, self._ownership.invocation_id)
+        told = {"run_id": self._ownership.run_id, "fan_out": fan_out.plan.key.path, "index": report.slot.index}
+        log.warning("the ledger lost what an instance had told: it runs again", extra=told)
+        return Meaning.LEFTOVER
 
     async def _sweep(self) -> None:
         await self._pressure.measure(self._reported.values())

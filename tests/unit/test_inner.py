@@ -24,6 +24,7 @@ from orchestrator.fan_out.entry import (
     read_entries,
     write_entry,
 )
+from orchestrator.fan_out.fan_in import fold_of
 from orchestrator.fan_out.inner import InnerRecords
 from orchestrator.fan_out.inside import insides
 from orchestrator.fan_out.plan import make_plan
@@ -52,13 +53,15 @@ BRIEFING = Briefing(
 )
 
 OPENED = NestedOpened(FanOutRow(key=PAGES, instance_count=3, item_hashes=b"8 bytes." * 3))
-COMPLETED = NodeCompleted(Step(position=0, namespace=("squares",), node="fetch", state="{}", lineage=INSIDE))
+COMPLETED = NodeCompleted(
+    Step(position=0, namespace=("squares",), node="fetch", state="{}", lineage=INSIDE, invocation_id="r")
+)
 HAPPENED = EventsTold("r", 1, ("an event",))
 
 
-def reported(index: int) -> NestedReported:
+def reported(index: int, fan_out: FanOutKey = PAGES, **told: Any) -> NestedReported:
     report = Report(
-        slot=Slot(PAGES.id, index),
+        slot=Slot(fan_out.id, index),
         outcome=Outcome.SUCCEEDED,
         token="t",
         delivery=1,
@@ -68,7 +71,13 @@ def reported(index: int) -> NestedReported:
         duration_seconds=0.5,
         partial='{"out":2}',
     )
-    return NestedReported(report, f"page {index}")
+    return NestedReported(replace(report, **told), f"page {index}")
+
+
+def report_that_folded(*pages: NestedReported, fan_out: FanOutKey = PAGES) -> Report:
+    """The outer instance's report, with these contributions in its one nested fan-out."""
+    folds = (fold_of(fan_out.id, [page.report for page in pages]),)
+    return replace(pages[0].report, slot=Slot(KEY.id, 0), folds=folds)
 
 
 class Telling(MemoryLedger):
@@ -151,6 +160,9 @@ class Case:
     async def recorded_nodes(self) -> list[str]:
         return [step.node for step in await self.store.steps("r")][1:]
 
+    async def bears_out(self, report: Report) -> bool:
+        return await self.inner.bears_out(self.fan_out, report)
+
     async def given_again(self) -> list[Entry]:
         (item,) = await self.inner.items(self.fan_out, [Slot(KEY.id, 0)])
         return read_entries(item.progress)
@@ -217,6 +229,72 @@ async def test_one_that_runs_again_is_given_what_is_recorded_in_the_order_in_whi
         1,
         NodeCompleted,
     ]
+
+
+async def test_a_report_is_borne_out_by_just_what_it_folded(case: Case):
+    case.telling.put(0, OPENED, reported(0), reported(2))
+    await case.take()
+    assert await case.bears_out(report_that_folded(reported(0), reported(2)))
+    assert not await case.bears_out(report_that_folded(reported(0), reported(1), reported(2)))
+    assert not await case.bears_out(report_that_folded(reported(0)))
+    assert not await case.bears_out(report_that_folded(reported(0), reported(2, partial="{}")))
+    assert not await case.bears_out(report_that_folded(reported(0), fan_out=replace(PAGES, visit=1)))
+
+
+async def test_a_report_is_borne_out_by_what_an_earlier_owner_has_recorded(case: Case):
+    case.telling.put(0, OPENED, reported(0), reported(1))
+    await case.take()
+    case.telling.entries.clear()
+    case.fan_out.inside = insides(KEY, await case.store.fan_outs("r"), await case.store.steps("r"))
+    assert await case.bears_out(report_that_folded(reported(0), reported(1)))
+    assert not await case.bears_out(report_that_folded(reported(0)))
+
+
+async def test_what_an_earlier_owner_has_recorded_is_not_heard_again(case: Case):
+    case.telling.put(0, OPENED, reported(0), COMPLETED)
+    await case.take()
+    case.heard.clear()
+    case.fan_out.inside = insides(KEY, await case.store.fan_outs("r"), await case.store.steps("r"))
+    await case.take()
+    assert case.heard == []
+
+
+async def test_a_contribution_to_a_fan_out_whose_entry_was_lost_is_left_out(case: Case):
+    case.telling.put(0, reported(0))
+    await case.take()
+    assert (case.heard, await case.recorded_pages()) == ([], [])
+
+
+async def test_a_contribution_to_other_items_than_the_recorded_ones_is_left_out(case: Case):
+    other = NestedOpened(replace(OPENED.row, instance_count=9, item_hashes=b"the rest" * 9))
+    case.telling.put(0, OPENED, reported(0), other, reported(1), reported(7), OPENED, reported(2), reported(7))
+    await case.take()
+    assert await case.recorded_pages() == [0, 2]
+
+
+async def test_a_nested_instance_and_a_node_are_left_out_where_what_they_rest_on_is_not_recorded(case: Case):
+    lines = FanOutKey(("squares", "pages"), "lines", PAGES.enclosing(0))
+    opened = NestedOpened(FanOutRow(key=lines, instance_count=2, item_hashes=b"8 bytes." * 2))
+    folds = report_that_folded(reported(0, lines), reported(1, lines), fan_out=lines).folds
+    resting = reported(0, folds=folds), NodeCompleted(replace(COMPLETED.step, folds=folds))
+    case.telling.put(0, OPENED, opened, reported(0, lines), *resting)
+    await case.take()
+    assert (await case.recorded_pages(), await case.recorded_nodes()) == ([], [])
+    case.telling.put(0, reported(1, lines), *resting)
+    await case.take()
+    assert (await case.recorded_pages(), await case.recorded_nodes()) == ([0], ["fetch"])
+
+
+async def test_after_a_write_that_may_have_been_done_the_record_is_read_again():
+    case = await Case.made(Faltering())
+    case.telling.put(0, OPENED, reported(0))
+    with pytest.raises(CheckpointUnavailable):
+        await case.take()
+    case.telling.entries.clear()
+    case.telling.put(0, OPENED, reported(0, partial="{}"))
+    await case.take()
+    assert await case.bears_out(report_that_folded(reported(0)))
+    assert not await case.bears_out(report_that_folded(reported(0, partial="{}")))
 
 
 async def test_one_that_has_told_nothing_is_given_nothing(case: Case):

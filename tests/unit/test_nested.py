@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -19,6 +19,7 @@ from orchestrator.execution.stepping import local_lane
 from orchestrator.fan_out.instance import Runtime
 from orchestrator.fan_out.kept import in_ledger
 from orchestrator.identity import FanOutKey
+from orchestrator.ledger.claim import Held
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.report import Report
 from rollforward import END, CompiledGraph, FailureIsolationMiddleware, GraphBuilder, State, append
@@ -146,15 +147,49 @@ class Unnoticed(MemoryLedger):
                 return found
 
 
-async def test_what_was_told_last_is_recorded_before_the_instance_itself_is():
-    store, ledger, graph = MemoryStore(), Unnoticed(), shelf_graph(Reader())
+async def ended(store: MemoryStore, ledger: MemoryLedger, graph: CompiledGraph[Shelf], shelf: Shelf) -> Shelf:
+    """The state at the end of run `r`, whose instances tell this ledger what they have done."""
     runtime = Runtime(worker="w", find=lambda _name, _fingerprint: graph, keep=in_ledger(ledger.progress))
     lane = Lane(ledger=ledger, executor=LocalExecutor(ledger, runtime))
     one = Orchestrator(store, lane=lane, options=Options(owner="me"))
-    await one.submit(graph, Shelf(), run_id="r")
-    await (await one.start("r", graph)).result()
+    await one.submit(graph, shelf, run_id="r")
+    async with asyncio.timeout(20):
+        return await (await one.start("r", graph)).result()
+
+
+async def test_what_was_told_last_is_recorded_before_the_instance_itself_is():
+    store = MemoryStore()
+    await ended(store, Unnoticed(), shelf_graph(Reader()), Shelf())
     nested = [row for row in await store.fan_outs("r") if row.key.lineage]
     assert [(await store.tally("r", row.id)).recorded for row in nested] == [2, 1]
+
+
+class RolledBack(MemoryLedger):
+    """Has lost, when it is asked, one of the entries that it took: the entry at that place."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__()
+        self.left = place
+
+    def progress(self, run_id: str, held: Held, entries: Sequence[bytes]) -> bool:
+        kept = list(entries)
+        if 0 <= self.left < len(kept):
+            del kept[self.left]
+        self.left -= len(entries)
+        return super().progress(run_id, held, kept)
+
+
+@pytest.mark.parametrize(
+    ("place", "times"), [(0, [2, 2, 2]), (1, [2, 1, 1]), (3, [1, 1, 2])], ids=["entry", "first page", "last page"]
+)
+async def test_an_instance_whose_report_rests_on_what_the_ledger_lost_runs_again_for_just_that(
+    place: int, times: list[int]
+):
+    store, reader = MemoryStore(), Reader()
+    after = await ended(store, RolledBack(place), shelf_graph(reader, concurrency=1), Shelf(books=[[1, 2, 3]]))
+    assert after.times == [times]
+    assert reader.times == dict(zip([1, 2, 3], times, strict=True))
+    assert (await verify(store, "r", has_succeeded=True)).ok
 
 
 def orchestrator(store: MemoryStore, graph: CompiledGraph[Any], owner: str) -> Orchestrator:
