@@ -63,7 +63,8 @@ class Server:
             self._leave_alone(run, "run of an unknown graph left alone")
             return
         try:
-            handle = await self._assembly.orchestrator.start(run.run_id, graph)
+            # As it was listed: another server may have taken it since, and brought it to its end.
+            handle = await self._assembly.orchestrator.start(run.run_id, graph, seen_epoch=run.epoch)
         except RollforwardError as error:
             log.info("run not taken", extra={"run_id": run.run_id, "error": str(error)})
             return

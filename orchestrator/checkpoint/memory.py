@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from orchestrator.checkpoint.compose import RecordRows, compose, decompose
+from orchestrator.checkpoint.protocol import RunIsOver
 from orchestrator.checkpoint.record import CheckpointRecord
 from orchestrator.checkpoint.row import (
     FanOutRow,
@@ -19,6 +20,7 @@ from orchestrator.checkpoint.row import (
     Run,
     RunFilter,
     RunStatus,
+    Seen,
     SlotRow,
     Step,
     Tally,
@@ -27,8 +29,6 @@ from orchestrator.errors import CheckpointNotFound, Fenced, RunAmbiguous, RunExi
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import Slot
 from orchestrator.report import ErrorRecord, Outcome
-
-_CONCLUDED = (RunStatus.SUCCEEDED, RunStatus.FAILED)
 
 
 def _utc_now() -> datetime:
@@ -169,15 +169,17 @@ class MemoryStore:
         *,
         invocation_id: str,
         lease: timedelta,
-        instead_of: str | None = None,
+        seen: Seen | None = None,
         fingerprint: str | None = None,
     ) -> Ownership:
         with self._lock:
             kept = self._kept(run_id)
             run = kept.run
+            if run.status.is_over:
+                raise RunIsOver(run_id, run.status)
             is_ours_already = (run.owner, run.invocation_id) == (owner, invocation_id)
-            if self._is_driven(run) and run.owner is not None and run.owner != instead_of and not is_ours_already:
-                raise RunIsDriven(run_id, run.owner)
+            if not is_ours_already and not self._may_be_taken(run, seen or Seen(run.epoch)):
+                raise RunIsDriven(run_id, run.owner or "another process")
             kept.run = replace(
                 run,
                 status=RunStatus.RUNNING,
@@ -185,7 +187,7 @@ class MemoryStore:
                 owner=owner,
                 lease_until=self._clock() + lease,
                 invocation_id=invocation_id,
-                is_cancel_requested=run.is_cancel_requested and run.status not in _CONCLUDED,
+                is_cancel_requested=run.is_cancel_requested and run.status is not RunStatus.FAILED,
                 fingerprint=fingerprint or run.fingerprint,
                 ended_at=None,
                 error=None,
@@ -365,6 +367,9 @@ class MemoryStore:
         if kept is None or kept.run.epoch != ownership.epoch:
             raise Fenced(ownership.run_id, ownership.epoch)
         return kept
+
+    def _may_be_taken(self, run: Run, seen: Seen) -> bool:
+        return run.epoch == seen.epoch and (seen.has_dead_owner or not self._is_driven(run))
 
     def _is_driven(self, run: Run) -> bool:
         return run.status is RunStatus.RUNNING and run.lease_until is not None and run.lease_until > self._clock()

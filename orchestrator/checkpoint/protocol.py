@@ -19,12 +19,25 @@ from orchestrator.checkpoint.row import (
     Run,
     RunFilter,
     RunStatus,
+    Seen,
     SlotRow,
     Step,
     Tally,
 )
+from orchestrator.errors import CallerError
 from orchestrator.identity import Slot
 from orchestrator.report import ErrorRecord
+
+
+class RunIsOver(CallerError):
+    """The run has succeeded or was cancelled: there is nothing left to drive."""
+
+    category = "run_is_over"
+
+    def __init__(self, run_id: str, status: RunStatus) -> None:
+        self.run_id = run_id
+        self.status = status
+        super().__init__(f"run {run_id} has ended already: {status}")
 
 
 class RunStore(Protocol):
@@ -50,19 +63,19 @@ class RunStore(Protocol):
         *,
         invocation_id: str,
         lease: timedelta,
-        instead_of: str | None = None,
+        seen: Seen | None = None,
         fingerprint: str | None = None,
     ) -> Ownership:
         """Become the owner of a run that nobody owns, or whose owner's lease has ended: raise its epoch by one.
 
-        `instead_of` names an owner that is known to be dead, whose lease need not be waited for. The run is running
-        under `invocation_id` from now on (the run's first invocation has the run's own id). `fingerprint` moves the
-        run to another version of its graph. A succeeded run may be acquired too: redrive does. So may a cancelled one,
-        whose wish to be cancelled stays.
+        `seen` is how the caller saw the run: it is not acquired where another has owned it since, and the lease of an
+        owner that is known to be dead is not waited for. The run is running under `invocation_id` from now on (the
+        run's first invocation has the run's own id). `fingerprint` moves the run to another version of its graph.
 
         Raises:
             CheckpointNotFound: no such run.
-            RunIsDriven: another owner's lease is live.
+            RunIsDriven: another owner's lease is live, or another has owned the run since it was seen.
+            RunIsOver: the run has succeeded or was cancelled.
         """
 
     async def renew(self, ownership: Ownership, *, lease: timedelta, health: str | None = None) -> Renewal:

@@ -76,6 +76,14 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """A run as somebody saw it who wants to own it: its epoch then, and whether its owner is known to be dead."""
+
+    epoch: int
+    has_dead_owner: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Ownership:
     """The right to write a run: the epoch is checked inside every write."""
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypeVar
 
 from orchestrator.checkpoint.migration import load_state
-from orchestrator.checkpoint.protocol import CheckpointStore
-from orchestrator.checkpoint.row import NewRun, Ownership, Run, RunStatus
+from orchestrator.checkpoint.protocol import CheckpointStore, RunIsOver
+from orchestrator.checkpoint.row import NewRun, Ownership, Run, RunStatus, Seen
 from orchestrator.errors import FingerprintMismatch, OperatorError, RecordOutdated, RunCancelled
 from orchestrator.execution.drive import Drive
 from orchestrator.execution.handle import RunHandle
@@ -75,15 +75,24 @@ class Orchestrator:
         *,
         accept_code: bool = False,
         accept_older_record: bool = False,
+        seen_epoch: int | None = None,
         subscriptions: Sequence[Subscription] = (),
     ) -> RunHandle[StateT]:
         """Become the owner of a run and drive it in a task of this loop, from where it was.
 
         A run that has succeeded is not driven again: its handle gives the result.
 
+        Args:
+            run_id: as `find` takes it.
+            graph: the run's.
+            accept_code: whether to go on although the run was made by another version of the graph.
+            accept_older_record: whether to go on although the record is older than what the ledger has seen.
+            seen_epoch: the epoch that the caller saw the run with, where only that one is meant.
+            subscriptions: the observers of this invocation.
+
         Raises:
             CheckpointNotFound, RunAmbiguous: there is no such run, or several.
-            RunIsDriven: another orchestrator owns it.
+            RunIsDriven: another orchestrator owns it, or has owned it since it had `seen_epoch`.
             RunCancelled: it was cancelled.
             FingerprintMismatch: it was made by another version of the graph, and no migration leads to this one.
             RecordOutdated: its ledger has seen a later owner than its record, see `accept_older_record`.
@@ -93,13 +102,14 @@ class Orchestrator:
         if run.fingerprint != graph.fingerprint and not (accept_code or is_migrated):
             raise FingerprintMismatch(run.graph, run.fingerprint, graph.fingerprint)
         if run.status.is_over:
-            await forget(self._lane, run.run_id, run.epoch)
-        if run.status is RunStatus.CANCELLED:
-            raise RunCancelled(run.run_id)
-        if run.status is RunStatus.SUCCEEDED:
-            return RunHandle(run.run_id, run.invocation_id, asyncio.create_task(self._final_state(run, graph)))
-        seen = await self._seen_by_ledger(run, accept_older_record=accept_older_record)
-        own = await self._owned(run, graph, above=seen)
+            return await self._concluded(run, graph)
+        above = await self._seen_by_ledger(run, accept_older_record=accept_older_record)
+        seen = Seen(run.epoch if seen_epoch is None else seen_epoch, has_dead_owner=self._has_dead_owner(run))
+        try:
+            own = await self._owned(run, graph, seen, above=above)
+        except RunIsOver:
+            # Another orchestrator has just brought it to its end.
+            return await self._concluded(await self._store.find(run.run_id), graph)
         drive = Drive(
             self._store, self._lane, self._options, run=run, graph=graph, own=own, subscriptions=subscriptions
         )
@@ -116,7 +126,17 @@ class Orchestrator:
             raise RecordOutdated(run.run_id)
         return seen
 
-    async def _owned(self, run: Run, graph: "Graph[Any]", *, above: int) -> Ownership:
+    def _has_dead_owner(self, run: Run) -> bool:
+        return run.owner is not None and self._is_dead(run.owner)
+
+    async def _concluded(self, run: Run, graph: "Graph[StateT]") -> RunHandle[StateT]:
+        """The handle of a run that is over; what its owner may have left in the ledger is taken out."""
+        await forget(self._lane, run.run_id, run.epoch)
+        if run.status is RunStatus.CANCELLED:
+            raise RunCancelled(run.run_id)
+        return RunHandle(run.run_id, run.invocation_id, asyncio.create_task(self._final_state(run, graph)))
+
+    async def _owned(self, run: Run, graph: "Graph[Any]", seen: Seen, *, above: int) -> Ownership:
         """Own the run under an epoch above one that its ledger has seen."""
         acquire = partial(
             self._store.acquire,
@@ -124,7 +144,7 @@ class Orchestrator:
             self._options.owner,
             invocation_id=run.run_id if run.epoch == 0 else str(uuid.uuid4()),
             lease=self._options.lease,
-            instead_of=run.owner if run.owner is not None and self._is_dead(run.owner) else None,
+            seen=seen,
             fingerprint=graph.fingerprint,
         )
         own = await acquire()

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import click
 
-from orchestrator.checkpoint.protocol import CheckpointStore
-from orchestrator.checkpoint.row import Run, RunStatus
+from orchestrator.checkpoint.protocol import CheckpointStore, RunIsOver
+from orchestrator.checkpoint.row import Run, RunStatus, Seen
 from orchestrator.errors import Fenced, OperatorError, RunIsDriven
 from rollforward.assembly import open_orchestrator_ledger, opened_store
 from rollforward.cli.output import print_document
@@ -54,11 +54,11 @@ async def _cancel_instead_of(store: CheckpointStore, run: Run) -> None:
             str(this_owner("orchestrator")),
             invocation_id=str(uuid.uuid4()),
             lease=_LEASE,
-            instead_of=run.owner,
+            seen=Seen(run.epoch, has_dead_owner=True),
         )
         await store.finish(own, RunStatus.CANCELLED)
-    except (RunIsDriven, Fenced):
-        return  # by another orchestrator, which finds the wish to cancel
+    except (RunIsDriven, RunIsOver, Fenced):
+        return  # by another orchestrator, which finds the wish to cancel, or has ended the run
 
 
 async def _clear_queue(settings: Settings, run: Run) -> str | None:

@@ -19,6 +19,7 @@ from orchestrator.checkpoint.row import (
     Loss,
     NewRun,
     Ownership,
+    Seen,
     SlotRow,
     Step,
 )
@@ -27,6 +28,7 @@ from orchestrator.report import CauseLink, ErrorRecord, Outcome, Report
 
 LONG = timedelta(minutes=5)
 ENDED = timedelta(seconds=-5)
+DEAD = Seen(1, has_dead_owner=True)
 _NUMBERS = itertools.count()
 FAN_OUT = FanOutKey((), "files")
 AWKWARD = "a'b\"c\\ \n\0 \u202e %_ \U0001f600 \ud800"

@@ -14,6 +14,7 @@ from orchestrator.errors import (
     Fenced,
 )
 from tests.contract.checkpoint_case import (
+    DEAD,
     LONG,
     Place,
     contribution,
@@ -33,7 +34,7 @@ class TestSharing:
         await other.record(ownership, [contribution(0)])
         await one.record(ownership, [contribution(0), contribution(1)])
         assert [kept.slot.index for kept in await reports_of(other)] == [0, 1]
-        await other.acquire("run-1", "owner-2", invocation_id="inv-2", lease=LONG, instead_of="owner-1")
+        await other.acquire("run-1", "owner-2", invocation_id="inv-2", lease=LONG, seen=DEAD)
         with pytest.raises(Fenced):
             await one.save_step(ownership, step())
 

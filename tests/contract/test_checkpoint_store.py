@@ -1,15 +1,18 @@
 """What a checkpoint store promises about runs and their owners, over every store there is."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from orchestrator.checkpoint.protocol import RunIsOver
 from orchestrator.checkpoint.row import (
     Loss,
     Ownership,
     RunFilter,
     RunStatus,
+    Seen,
     Tally,
 )
 from orchestrator.errors import (
@@ -20,6 +23,7 @@ from orchestrator.errors import (
 )
 from orchestrator.identity import Slot
 from tests.contract.checkpoint_case import (
+    DEAD,
     ENDED,
     FAILURE,
     FAN_OUT,
@@ -76,14 +80,14 @@ class TestAcquire:
 
     async def test_the_lease_of_an_owner_known_to_be_dead_is_not_waited_for(self, store):
         await owned(store)
-        taken = await store.acquire("run-1", "owner-2", invocation_id="inv-2", lease=LONG, instead_of="owner-1")
+        taken = await store.acquire("run-1", "owner-2", invocation_id="inv-2", lease=LONG, seen=DEAD)
         assert taken.epoch == 2
 
-    async def test_only_the_named_dead_owner_is_replaced(self, store):
+    async def test_only_the_dead_owner_who_was_seen_is_replaced(self, store):
         await owned(store)
-        await store.acquire("run-1", "owner-2", invocation_id="inv-2", lease=LONG, instead_of="owner-1")
+        await store.acquire("run-1", "owner-2", invocation_id="inv-2", lease=LONG, seen=DEAD)
         with pytest.raises(RunIsDriven):
-            await store.acquire("run-1", "owner-3", invocation_id="inv-3", lease=LONG, instead_of="owner-1")
+            await store.acquire("run-1", "owner-3", invocation_id="inv-3", lease=LONG, seen=DEAD)
 
     async def test_the_same_call_again_answers_its_owner(self, store):
         first = await owned(store)
@@ -118,15 +122,42 @@ class TestAcquire:
         answers = await asyncio.gather(*calls)
         assert sorted(answer.epoch for answer in answers) == list(range(1, 13))
 
-    @pytest.mark.parametrize("status", [RunStatus.SUCCEEDED, RunStatus.CANCELLED, RunStatus.FAILED])
-    async def test_a_run_that_has_ended_can_be_taken_up_again(self, store, status):
+    @pytest.mark.parametrize("ended", [RunStatus.FAILED, RunStatus.SUBMITTED])
+    async def test_a_run_is_not_taken_where_another_has_owned_it_since_it_was_seen(self, store, ended):
+        ownership = await owned(store, lease=ENDED)
+        seen = Seen((await store.find("run-1")).epoch)
+        await store.acquire("run-1", "owner-2", invocation_id="inv-2", lease=LONG, seen=seen)
+        with pytest.raises(RunIsDriven):
+            await store.acquire("run-1", "owner-3", invocation_id="inv-3", lease=LONG, seen=seen)
+        await store.finish(replace(ownership, invocation_id="inv-2", epoch=2), ended, error=FAILURE)
+        with pytest.raises(RunIsDriven):
+            await store.acquire("run-1", "owner-3", invocation_id="inv-3", lease=LONG, seen=seen)
+        assert (await store.find("run-1")).status is ended
+
+    async def test_its_own_call_again_is_answered_although_the_epoch_has_risen(self, store):
+        await store.create(new_run())
+        for epoch in (1, 2):
+            again = await store.acquire("run-1", "owner-1", invocation_id="run-1", lease=LONG, seen=Seen(0))
+            assert again.epoch == epoch
+
+    async def test_a_failed_run_can_be_taken_up_again(self, store):
         ownership = await owned(store)
         await store.request_cancel("run-1")
-        await store.finish(ownership, status, error=FAILURE)
+        await store.finish(ownership, RunStatus.FAILED, error=FAILURE)
         await store.acquire("run-1", "owner-2", invocation_id="inv-2", lease=LONG)
         run = await store.find("run-1")
         assert (run.status, run.error, run.ended_at) == (RunStatus.RUNNING, None, None)
-        assert run.is_cancel_requested is (status is RunStatus.CANCELLED)
+        assert not run.is_cancel_requested
+
+    @pytest.mark.parametrize("status", [RunStatus.SUCCEEDED, RunStatus.CANCELLED])
+    async def test_a_run_that_is_over_is_nobodys_any_more(self, store, status):
+        ownership = await owned(store)
+        await store.finish(ownership, status)
+        before = await store.find("run-1")
+        for owner in ("owner-1", "owner-2"):
+            with pytest.raises(RunIsOver, match=status):
+                await store.acquire("run-1", owner, invocation_id="run-1", lease=LONG, seen=DEAD)
+        assert await store.find("run-1") == before
 
     async def test_taking_a_run_up_may_move_it_to_another_version_of_its_graph(self, store):
         await store.create(new_run())
@@ -139,7 +170,7 @@ class TestAcquire:
     async def test_a_takeover_still_sees_that_the_run_is_to_be_cancelled(self, store):
         await owned(store)
         await store.request_cancel("run-1")
-        taken = await store.acquire("run-1", "owner-2", invocation_id="inv-2", lease=LONG, instead_of="owner-1")
+        taken = await store.acquire("run-1", "owner-2", invocation_id="inv-2", lease=LONG, seen=DEAD)
         assert (await store.renew(taken, lease=LONG)).is_cancel_requested
 
 
@@ -206,7 +237,7 @@ class TestFence:
     @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
     async def test_a_write_of_an_earlier_owner_is_refused_and_leaves_nothing(self, store, write):
         zombie = await owned(store)
-        await store.acquire("run-1", "owner-2", invocation_id="inv-2", lease=LONG, instead_of="owner-1")
+        await store.acquire("run-1", "owner-2", invocation_id="inv-2", lease=LONG, seen=DEAD)
         before = await store.find("run-1")
         with pytest.raises(Fenced):
             await write(store, zombie)

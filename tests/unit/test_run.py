@@ -584,6 +584,37 @@ class TestOwnership:
             await (await one.start("r", graph)).result()
         assert (await store.find("r")).status is RunStatus.CANCELLED
 
+    @pytest.mark.parametrize("ends_as", [RunStatus.SUCCEEDED, RunStatus.CANCELLED, RunStatus.FAILED])
+    async def test_a_run_that_another_brings_to_its_end_while_it_is_taken_up_stays_as_it_is(self, ends_as):
+        graph, _ = self.waiting()
+
+        class Racing(MemoryStore):
+            async def acquire(self, run_id: str, owner: str, **how: Any) -> Any:
+                won = await super().acquire(run_id, "another", invocation_id="its", lease=timedelta(minutes=1))
+                await self.finish(won, ends_as)
+                return await super().acquire(run_id, owner, **how)
+
+        store = Racing()
+        one = self.orchestrator(store, graph, "one")
+        await one.submit(graph, Numbers(numbers=[1]), run_id="r")
+        if ends_as is RunStatus.SUCCEEDED:
+            assert (await (await one.start("r", graph)).result()).numbers == [1]
+        else:
+            with pytest.raises(RunCancelled if ends_as is RunStatus.CANCELLED else RunIsDriven):
+                await one.start("r", graph)
+        assert (await store.find("r")).status is ends_as
+
+    async def test_a_run_that_was_owned_since_it_was_seen_is_not_driven(self):
+        store, (graph, begun) = MemoryStore(), self.waiting()
+        one = self.orchestrator(store, graph, "one")
+        seen = await one.submit(graph, Numbers(numbers=[1, 2, 3]), run_id="r")
+        handle = await one.start("r", graph, seen_epoch=seen.epoch)
+        await begun.wait()
+        await handle.detach()
+        with pytest.raises(RunIsDriven):
+            await one.start("r", graph, seen_epoch=seen.epoch)
+        assert (await store.find("r")).status is RunStatus.SUBMITTED
+
     @pytest.mark.parametrize("by", ["handle", "store"])
     async def test_a_cancelled_run_ends_and_keeps_what_is_recorded(self, by):
         store, (graph, begun) = MemoryStore(), self.waiting()

@@ -7,7 +7,8 @@ from redis.asyncio.client import Pipeline
 
 from backends.checkpointers.redis.row import error_text, microseconds, run_of, step_text, to_time
 from backends.checkpointers.redis.space import RedisSpace
-from orchestrator.checkpoint.row import NewRun, Ownership, Renewal, Run, RunFilter, RunStatus, Step
+from orchestrator.checkpoint.protocol import RunIsOver
+from orchestrator.checkpoint.row import NewRun, Ownership, Renewal, Run, RunFilter, RunStatus, Seen, Step
 from orchestrator.errors import CheckpointNotFound, RunAmbiguous, RunExists, RunIsDriven
 from orchestrator.report import ErrorRecord
 
@@ -46,15 +47,18 @@ class RedisRuns(RedisSpace):
         *,
         invocation_id: str,
         lease: timedelta,
-        instead_of: str | None = None,
+        seen: Seen | None = None,
         fingerprint: str | None = None,
     ) -> Ownership:
-        told = (owner, invocation_id, microseconds(lease), instead_of or "", fingerprint or "")
+        epoch, is_dead = ("", 0) if seen is None else (seen.epoch, int(seen.has_dead_owner))
+        told = (owner, invocation_id, microseconds(lease), epoch, is_dead, fingerprint or "")
         answer = await self._script("acquire", run_id, 0, *told)
         if answer[0] == b"missing":
             raise CheckpointNotFound(run_id)
+        if answer[0] == b"over":
+            raise RunIsOver(run_id, RunStatus(answer[1].decode()))
         if answer[0] == b"driven":
-            raise RunIsDriven(run_id, answer[1].decode())
+            raise RunIsDriven(run_id, answer[1].decode() or "another process")
         return Ownership(run_id, invocation_id, answer[1])
 
     async def renew(self, ownership: Ownership, *, lease: timedelta, health: str | None = None) -> Renewal:

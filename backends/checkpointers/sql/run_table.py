@@ -13,7 +13,6 @@ from sqlalchemy import (
     and_,
     case,
     delete,
-    false,
     func,
     insert,
     or_,
@@ -27,11 +26,11 @@ from backends.checkpointers.sql.fence import owned
 from backends.checkpointers.sql.insertion import insertion
 from backends.checkpointers.sql.row import error_text, run_of, step_columns
 from backends.checkpointers.sql.schema import Schema
-from orchestrator.checkpoint.row import NewRun, Ownership, Renewal, Run, RunFilter, RunStatus, Step
+from orchestrator.checkpoint.protocol import RunIsOver
+from orchestrator.checkpoint.row import NewRun, Ownership, Renewal, Run, RunFilter, RunStatus, Seen, Step
 from orchestrator.errors import CheckpointNotFound, RunAmbiguous, RunExists, RunIsDriven
 from orchestrator.report import ErrorRecord
 
-_CONCLUDED = (RunStatus.SUCCEEDED, RunStatus.FAILED)
 _OVER = tuple(status for status in RunStatus if status.is_over)
 
 
@@ -43,7 +42,7 @@ class Acquisition:
     owner: str
     invocation_id: str
     lease: timedelta
-    instead_of: str | None = None
+    seen: Seen | None = None
     fingerprint: str | None = None
 
 
@@ -115,8 +114,7 @@ class RunTable:
     def acquire(self, connection: Connection, wanted: Acquisition) -> Ownership:
         runs = self._runs
         is_ours_already = and_(runs.c.owner == wanted.owner, runs.c.invocation_id == wanted.invocation_id)
-        is_of_the_dead = false() if wanted.instead_of is None else runs.c.owner == wanted.instead_of
-        may_take = or_(~self._is_driven(), is_of_the_dead, is_ours_already)
+        may_take = and_(runs.c.status.not_in(_OVER), or_(is_ours_already, self._is_free(wanted.seen)))
         statement = (
             update(runs)
             .where(runs.c.run_id == wanted.run_id, may_take)
@@ -127,7 +125,7 @@ class RunTable:
                 lease_until=Now() + microseconds(wanted.lease),
                 invocation_id=wanted.invocation_id,
                 fingerprint=runs.c.fingerprint if wanted.fingerprint is None else wanted.fingerprint,
-                is_cancel_requested=case((runs.c.status.in_(_CONCLUDED), false()), else_=runs.c.is_cancel_requested),
+                is_cancel_requested=and_(runs.c.is_cancel_requested, runs.c.status != RunStatus.FAILED),
                 ended_at=None,
                 error=None,
                 health=None,
@@ -136,7 +134,10 @@ class RunTable:
         )
         row = connection.execute(statement).one_or_none()
         if row is None:
-            raise RunIsDriven(wanted.run_id, self.get(connection, wanted.run_id).owner or "another process")
+            run = self.get(connection, wanted.run_id)
+            if run.status.is_over:
+                raise RunIsOver(run.run_id, run.status)
+            raise RunIsDriven(run.run_id, run.owner or "another process")
         self.begin_invocation(connection, row.id, wanted.invocation_id)
         return Ownership(wanted.run_id, wanted.invocation_id, row.epoch)
 
@@ -237,6 +238,13 @@ class RunTable:
 
     def _is_mine(self, ownership: Ownership) -> ColumnElement[bool]:
         return and_(self._runs.c.run_id == ownership.run_id, self._runs.c.epoch == ownership.epoch)
+
+    def _is_free(self, seen: Seen | None) -> ColumnElement[bool]:
+        """Whether a run is for anybody to take who saw it so."""
+        if seen is None:
+            return ~self._is_driven()
+        is_unchanged = self._runs.c.epoch == seen.epoch
+        return is_unchanged if seen.has_dead_owner else and_(is_unchanged, ~self._is_driven())
 
     def _is_driven(self) -> ColumnElement[bool]:
         is_live = func.coalesce(self._runs.c.lease_until, 0) > Now()

@@ -28,6 +28,7 @@ from orchestrator.checkpoint.row import (
     Run,
     RunFilter,
     RunStatus,
+    Seen,
     SlotRow,
     Step,
     Tally,
@@ -70,10 +71,10 @@ class SqlStore:
         *,
         invocation_id: str,
         lease: timedelta,
-        instead_of: str | None = None,
+        seen: Seen | None = None,
         fingerprint: str | None = None,
     ) -> Ownership:
-        wanted = Acquisition(run_id, owner, invocation_id, lease, instead_of, fingerprint)
+        wanted = Acquisition(run_id, owner, invocation_id, lease, seen, fingerprint)
         return await self._write(lambda db: self._runs.acquire(db, wanted))
 
     async def renew(self, ownership: Ownership, *, lease: timedelta, health: str | None = None) -> Renewal:
