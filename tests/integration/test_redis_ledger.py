@@ -146,7 +146,7 @@ async def test_reports_of_other_fan_outs_cost_a_waiting_orchestrator_nothing(cas
         assert client.info("commandstats")["cmdstat_xread"]["calls"] == before
 
 
-BOTH = "+ping +select +client +eval +evalsha +time +exists +hget +hmget +hset +hdel +hgetall +getbit +lrange +smembers"
+BOTH = "+ping +select +client +script|load +evalsha +time +exists +hget +hmget +hset +hdel +hgetall +getbit +lrange +smembers"
 WORKER = f"{BOTH} +rpush +sadd +srem +expire +del +xadd"
 OWNER = f"{BOTH} +hkeys +hsetnx +hincrby +get +set +setbit +sadd +srem +del +unlink +xread +xrevrange"
 

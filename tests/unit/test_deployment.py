@@ -58,6 +58,31 @@ def test_redis_keeps_what_it_is_given() -> None:
     assert command[command.index("--appendonly") + 1] == "yes"
 
 
+def test_each_process_has_a_redis_user_of_its_own() -> None:
+    users = {
+        name: re.match(r"redis://(\w+):\$", SERVICES[name]["environment"]["ROLLFORWARD_REDIS_URL"]) for name in OURS
+    }
+    assert {name: user and user[1] for name, user in users.items()} == {name: name for name in OURS}
+
+
+def test_redis_starts_under_the_users_that_are_described() -> None:
+    described = set(re.findall(r"^user (\w+) on ", (ROOT / "deploy/redis/users.acl").read_text(), re.MULTILINE))
+    passwords = {name for name in SERVICES["redis"]["environment"] if name.startswith("REDIS_")}
+    assert passwords == {f"REDIS_{user.upper()}_PASSWORD" for user in described}
+    assert SERVICES["redis"]["command"][:2] == ["sh", "/usr/local/share/rollforward/start"]
+    assert "./redis:/usr/local/share/rollforward:ro" in SERVICES["redis"]["volumes"]
+
+
+def test_the_security_page_names_each_users_keys() -> None:
+    rules = re.sub(r"\n ", " ", (ROOT / "deploy/redis/users.acl").read_text())
+    held = {
+        user: re.findall(r"~@namespace@:(\S+)", rule) for user, rule in re.findall(r"^user (\w+) on (.*)$", rules, re.M)
+    }
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", (ROOT / "docs/security.md").read_text(), re.MULTILINE)
+    named = {user: re.findall(r"`(\S+)`", keys) for user, keys in rows}
+    assert named == held
+
+
 def test_only_flower_is_published_and_only_on_the_loopback() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published == {"flower": ["127.0.0.1:5555:5555"]}

@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError
 
 from backends.checkpointers.redis.keys import Keys
 from backends.ledgers.redis.client import async_client, without_password
-from backends.lua_script import script
+from backends.lua_script import script, scripts
 from orchestrator.checkpoint.row import Ownership
 from orchestrator.errors import CallerError, CheckpointUnavailable, Fenced
 
@@ -51,7 +51,9 @@ class RedisSpace:
             try:
                 return await client.evalsha(lua.sha, *told)
             except NoScriptError:
-                return await client.eval(lua.text, *told)
+                for one in scripts(__package__):
+                    await client.script_load(one.text)
+                return await client.evalsha(lua.sha, *told)
 
         try:
             return await self._asked(run)

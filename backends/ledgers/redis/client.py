@@ -70,7 +70,12 @@ _ADVICE: tuple[tuple[tuple[type[Exception], ...], tuple[str, ...], str], ...] = 
     ((OutOfMemoryError,), ("OOM",), "raise its maxmemory or let the run drain"),
     ((), ("MISCONF",), "it cannot write its disk: free space, or look at its log"),
     ((ReadOnlyError,), ("READONLY",), "it is a replica: point ROLLFORWARD_REDIS_URL at the primary"),
-    ((NoPermissionError,), ("NOPERM",), "give this user the commands and keys that docs/security.md lists"),
+    (
+        (NoPermissionError,),
+        # The latter two, where a script may not do something, come from a server before 7.0 and from later ones.
+        ("NOPERM", "user executing the script", "ACL failure in script"),
+        "give this user the commands and keys that docs/security.md lists",
+    ),
     ((ClusterDownError,), ("BUSY ", "TRYAGAIN", "NOREPLICAS"), "it is busy or failing over; wait, or look at its log"),
     ((ConnectionError, TimeoutError), (), "start it, or check ROLLFORWARD_REDIS_URL"),
 )

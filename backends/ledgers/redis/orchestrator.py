@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError
 from backends.ledgers.redis.client import async_client, failure
 from backends.ledgers.redis.keys import Keys
 from backends.ledgers.redis.wire import read_entries, read_report, write_item
-from backends.lua_script import script
+from backends.lua_script import script, scripts
 from orchestrator.errors import SealBroken
 from orchestrator.identity import Slot
 from orchestrator.ledger.memory import TOMBSTONE_SECONDS
@@ -181,7 +181,9 @@ class RedisLedger:
             try:
                 return await client.evalsha(lua.sha, *told)
             except NoScriptError:
-                return await client.eval(lua.text, *told)
+                for one in scripts(__package__):
+                    await client.script_load(one.text)
+                return await client.evalsha(lua.sha, *told)
         except redis.RedisError as error:
             raise failure(error, self._url, run_id=run_id, epoch=epoch) from error
 

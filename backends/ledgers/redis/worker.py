@@ -12,7 +12,7 @@ from redis.exceptions import NoScriptError
 from backends.ledgers.redis.client import failure, sync_client
 from backends.ledgers.redis.keys import Keys
 from backends.ledgers.redis.wire import read_entries, read_item, write_entry, write_report
-from backends.lua_script import script
+from backends.lua_script import Script, script, scripts
 from orchestrator.identity import Slot
 from orchestrator.ledger.claim import Beat, ClaimAnswer, Claimed, Held, Reported, Verdict
 from orchestrator.ledger.memory import DEFAULT_MAX_BYTES
@@ -164,7 +164,7 @@ class RedisWorkerLedger:
         try:
             return self._client().evalsha(lua.sha, 1, key, now, *arguments)
         except NoScriptError:
-            return self._safely(lambda client: client.eval(lua.text, 1, key, now, *arguments))
+            return self._safely(lambda client: _taught(client, lua, key, now, *arguments))
         except redis.RedisError as error:
             raise failure(error, self._url) from error
 
@@ -179,6 +179,12 @@ class RedisWorkerLedger:
         if client is None:
             client = self._clients.setdefault(os.getpid(), sync_client(self._url, name=self._client_name))
         return client
+
+
+def _taught(client: redis.Redis, lua: Script, *told: Any) -> Any:
+    for one in scripts(__package__):
+        client.script_load(one.text)
+    return client.evalsha(lua.sha, 1, *told)
 
 
 def _flat(slots: Sequence[Slot]) -> list[str | int]:

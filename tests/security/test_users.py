@@ -1,0 +1,129 @@
+"""What each Redis user that we ship may not do."""
+
+import subprocess
+from itertools import product
+
+import pytest
+import redis
+from redis.exceptions import AuthenticationError, NoPermissionError
+
+from backends.ledgers.redis import RedisLedger, RedisWorkerLedger
+from orchestrator.errors import LedgerUnavailable
+from tests.security.users import ROLES, START, GuardedRedis
+from tests.service.cli import CommandLine
+
+DANGEROUS = (
+    "FLUSHALL",
+    "FLUSHDB",
+    "CONFIG SET dir /tmp",
+    "CONFIG REWRITE",
+    "KEYS *",
+    "SCAN 0",
+    "DEBUG SLEEP 0",
+    "MODULE LIST",
+    "REPLICAOF NO ONE",
+    "SHUTDOWN NOSAVE",
+    "BGREWRITEAOF",
+    "MONITOR",
+    "ACL LIST",
+    "CLIENT LIST",
+    "CLIENT PAUSE 1",
+    "SCRIPT FLUSH",
+    "EVAL return(1) 0",
+    "SUBSCRIBE news",
+    "PUBLISH news x",
+    "GET celery",
+    "GET other:run:{r}:meta",
+    "HGETALL other:cp:{r}:run",
+)
+BEYOND = {
+    "worker": (
+        "HGETALL rollforward:cp:{r}:run",
+        "HSET rollforward:cp:{r}:run epoch 9",
+        "UNLINK rollforward:run:{r}:meta",
+        "SETBIT rollforward:run:{r}:f:closed 1 1",
+        "CONFIG GET requirepass",
+    ),
+    "orchestrator": (),
+    "dashboard": (
+        "HSET rollforward:run:{r}:meta epoch 9",
+        "HSET rollforward:cp:{r}:run epoch 9",
+        "DEL rollforward:run:{r}:meta",
+        "LPUSH rollforward:mq:q x",
+        "HGETALL rollforward:mq:unacked",
+        "PUBLISH rollforward:mq:/0.celery.pidbox x",
+        "PSUBSCRIBE rollforward:mq:/0.celeryev/*",
+        "SCRIPT LOAD return(1)",
+        "CONFIG GET requirepass",
+        "INFO",
+    ),
+    "flower": (
+        "HGETALL rollforward:run:{r}:meta",
+        "HGET rollforward:run:{r}:f:items 0",
+        "HGETALL rollforward:cp:{r}:run",
+        "CONFIG GET requirepass",
+        "INFO",
+    ),
+}
+DENIED = [*product(ROLES, DANGEROUS), *((role, command) for role in ROLES for command in BEYOND[role])]
+
+
+@pytest.mark.parametrize(("role", "command"), DENIED, ids=lambda one: one)
+def test_a_role_may_do_no_more_than_it_needs(guarded: GuardedRedis, role: str, command: str) -> None:
+    with guarded.client_of(role) as client:
+        assert client.ping()
+        with pytest.raises(NoPermissionError):
+            client.execute_command(*command.split())
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1", "redis://worker:wrong@127.0.0.1", "redis://:retekrow@127.0.0.1"])
+def test_who_is_no_user_may_do_nothing(guarded: GuardedRedis, url: str) -> None:
+    with (
+        redis.Redis.from_url(f"{url}:{guarded.port}/0", protocol=2) as client,
+        pytest.raises(AuthenticationError),
+    ):
+        client.ping()
+
+
+def test_a_dashboard_calls_scripts_that_read_and_none_that_writes(guarded: GuardedRedis) -> None:
+    worker, dashboard = (RedisWorkerLedger(guarded.url_of(role)) for role in ("worker", "dashboard"))
+    worker.announce("w1", {}, ttl_seconds=60)
+    assert [facts["worker"] for facts in dashboard.workers()] == ["w1"]
+    with pytest.raises(LedgerUnavailable, match=r"security\.md"):
+        dashboard.announce("w2", {}, ttl_seconds=60)
+    assert [facts["worker"] for facts in worker.workers()] == ["w1"]
+    worker.close()
+    dashboard.close()
+
+
+async def test_a_worker_cannot_close_or_forget_what_is_not_its_own(guarded: GuardedRedis) -> None:
+    guest = RedisLedger(guarded.url_of("worker"))
+    with guarded.client() as client:
+        client.hset("rollforward:run:{r}:meta", "epoch", 1)
+    with pytest.raises(LedgerUnavailable, match=r"security\.md"):
+        await guest.forget("r", 1)
+    with guarded.client() as client:
+        assert client.hget("rollforward:run:{r}:meta", "epoch") == b"1"
+    await guest.close_connections()
+
+
+@pytest.mark.parametrize("role", ["worker", "orchestrator"])
+def test_doctor_refuses_nothing_for_what_a_role_may_not_see(guarded: GuardedRedis, cli: CommandLine, role: str) -> None:
+    url = guarded.url_of(role)
+    asking = CommandLine(cli.folder, {"ROLLFORWARD_REDIS_URL": url}, cli.mark)
+    findings = asking.ok("doctor", "-o", "json").document["findings"]
+    assert [finding for finding in findings if finding["grade"] == "refused"] == []
+
+
+def test_no_password_is_kept_as_it_is(guarded: GuardedRedis) -> None:
+    kept = [path.read_text() for path in guarded.folder.glob("tmp.*")]
+    assert len(kept) == 1
+    assert "@" not in kept[0].replace("-@all", "").replace("+@all", "")
+    assert not any(role[::-1] in kept[0] for role in ROLES)
+
+
+def test_without_a_password_there_is_no_server() -> None:
+    ended = subprocess.run(
+        ["sh", str(START)], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=10
+    )
+    assert (ended.returncode, ended.stderr) == (1, "REDIS_OPERATOR_PASSWORD is not set\n")
