@@ -16,6 +16,7 @@ from workers.attendance import attend
 from workers.configuration import celery_configuration, direct_queue, queue_name
 from workers.credit import keep_credit
 from workers.graph_list import load_graphs
+from workers.hearing import listen
 from workers.opening import require_redis
 from workers.settings import Settings
 
@@ -43,6 +44,7 @@ def build_worker_app(settings: Settings) -> Celery:
     def prepare(instance: Any, **_: Any) -> None:
         if instance.app is app:
             keep_credit()
+            listen()
             _consume_known_graphs(app, settings)
             attend(instance, settings, runtime)
 

@@ -2,6 +2,7 @@
 
 import atexit
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from celery import signals
@@ -62,6 +63,7 @@ def attend(worker: Any, settings: Settings, runtime: CurrentRuntime) -> None:
             _let_abandon(worker.pool, runtime)
             attendance.append(Attendance(worker, settings))
             attendance[0].start()
+            _leave_before_soft_stop(worker, attendance[0].leave)
             # Celery tells the end of a warm stop only.
             atexit.register(ended)
 
@@ -76,6 +78,17 @@ def attend(worker: Any, settings: Settings, runtime: CurrentRuntime) -> None:
     signals.worker_ready.connect(ready, weak=False)
     signals.worker_shutting_down.connect(leaving, weak=False)
     signals.worker_shutdown.connect(ended, weak=False)
+
+
+def _leave_before_soft_stop(worker: Any, leave: Callable[[], None]) -> None:
+    """Celery tells of a soft stop only when its time is over, through which it takes nothing."""
+    wait = worker.wait_for_soft_shutdown
+
+    def wait_for_soft_shutdown() -> None:
+        leave()
+        wait()
+
+    worker.wait_for_soft_shutdown = wait_for_soft_shutdown
 
 
 def _let_abandon(pool: Any, runtime: CurrentRuntime) -> None:

@@ -107,13 +107,14 @@ def _broker(settings: Settings) -> dict[str, Any]:
         "broker_channel_error_retry": True,
         "broker_connection_timeout": 5,
         "broker_pool_limit": 10,
-        "broker_transport_options": _redis_transport(settings) if _is_redis(url) else {"confirm_publish": True},
+        "broker_transport_options": _redis_transport(settings) if is_redis(url) else {"confirm_publish": True},
         # A broker's hiccup must not kill hours of work; reports have a connection of their own.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
     }
 
 
-def _is_redis(url: str | None) -> bool:
+def is_redis(url: str | None) -> bool:
+    """Whether messages go through Redis; so they do where no address is known yet."""
     return url is None or url.startswith(("redis", "sentinel"))
 
 

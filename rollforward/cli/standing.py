@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from orchestrator.checkpoint.row import FanOutRow, Run, RunStatus
 from orchestrator.errors import LedgerUnavailable
@@ -14,6 +14,7 @@ from rollforward.cli.instance import STATES, error_json, state_of
 from rollforward.cli.record import Record, redis_url
 from rollforward.hosting import no_worker
 from workers.capacity import has_graph
+from workers.deafness import deafness
 from workers.opening import open_worker_ledger
 from workers.settings import Settings
 
@@ -154,9 +155,25 @@ def _worker_problems(run: Run, settings: Settings) -> list[Problem]:
         ledger.close()
     able = [worker for worker in workers if has_graph(worker, run.graph, run.fingerprint)]
     if not able:
-        return [Problem("no_worker", no_worker(run.graph, run.fingerprint))]
+        return [Problem("no_worker", _nobody(run, workers))]
     refusing = [str(worker["worker"]) for worker in able if worker.get("refused_messages")]
-    return [Problem("messages_refused", _messages_refused(refusing))] if refusing else []
+    problems = [Problem("messages_refused", _messages_refused(refusing))] if refusing else []
+    sentences = (deafness(worker, settings) for worker in able)
+    return [*problems, *(Problem("worker_consumes_nothing", sentence) for sentence in sentences if sentence)]
+
+
+def _nobody(run: Run, workers: Sequence[Mapping[str, object]]) -> str:
+    """Nobody has the run's graph; where others have another version of it, how to go on with that."""
+    sentence = no_worker(run.graph, run.fingerprint)
+    known = (pair for worker in workers for pair in cast("Sequence[Sequence[str]]", worker.get("graphs") or ()))
+    versions = sorted({fingerprint for name, fingerprint in known if name == run.graph})
+    if not versions:
+        return sentence
+    left = "stop what drives it, then " if run.status is RunStatus.RUNNING else ""
+    return (
+        f"{sentence}. Live workers have another version of it ({', '.join(versions)}): {left}"
+        f"`rollforward resume {run.run_id} --accept-code`, where that version is, goes on with it"
+    )
 
 
 def _messages_refused(workers: Sequence[str]) -> str:
