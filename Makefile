@@ -25,7 +25,8 @@ test: $(READY) ## run all tests against real Redis, PostgreSQL and workers
 	$(BIN)/pytest -n 4 --dist worksteal
 	$(BIN)/pytest -q -n 2 tests/conformance --executor celery
 
-chaos: $(READY) ## crash random graphs at random writes, with a larger budget than `make test` has
+chaos: $(READY) ## kill KILLS processes of real deployments, from SEED, then crash EXAMPLES random graphs at random writes
+	$(BIN)/python -m tests.chaos.processes --kills $${KILLS:-200} --seed $${SEED:-1}
 	ROLLFORWARD_PROPERTY_EXAMPLES=$${EXAMPLES:-3000} $(BIN)/pytest -q --timeout 3600 tests/property
 
 crashpoints: $(READY) ## end a process at every point of the crash matrix, over every store

@@ -1,0 +1,53 @@
+"""Which faults come together, and in which order, from a seed."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tests.chaos.process.fault import OF_REDIS, OF_WORKERS
+
+MEASURED = (*OF_WORKERS, "orchestrator", "redis")
+SHARE = 0.15
+"""The part of all faults that each measured kind has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Faults that come together; `is_measured` where none of them disturbs how another is noticed."""
+
+    kinds: tuple[str, ...]
+    is_measured: bool
+
+
+def drawn(kills: int, seed: int, *, has_postgres: bool, at_once: int) -> list[Wave]:
+    """The waves of so many faults."""
+    chooser = random.Random(seed)
+    each = max(1, round(kills * SHARE)) if kills >= len(MEASURED) else 0
+    measured = [*_together(OF_WORKERS, each, at_once), *_together(("orchestrator",), each, at_once)]
+    measured += [("redis",)] * each
+    waves = [Wave(tuple(kinds), is_measured=True) for kinds in measured]
+    waves += [Wave(kinds, is_measured=False) for kinds in _storms(kills - each * len(MEASURED), chooser, has_postgres)]
+    chooser.shuffle(waves)
+    return waves
+
+
+def _together(kinds: Sequence[str], each: int, at_once: int) -> Iterator[tuple[str, ...]]:
+    for first in range(0, each, at_once):
+        yield tuple(kind for kind in kinds for _ in range(first, min(first + at_once, each)))
+
+
+def _storms(count: int, chooser: random.Random, has_postgres: bool) -> Iterator[tuple[str, ...]]:
+    """Up to three at once, of which one is Redis's."""
+    redis_kinds = _shuffled(OF_REDIS, chooser)
+    others = _shuffled(("split_brain", "child", "frozen", *(["postgres"] if has_postgres else [])), chooser)
+    while count > 0:
+        beside = [next(others) for _ in range(chooser.randrange(3))]
+        storm = tuple(dict.fromkeys((next(redis_kinds), *beside)))[:count]
+        count -= len(storm)
+        yield storm
+
+
+def _shuffled(kinds: Sequence[str], chooser: random.Random) -> Iterator[str]:
+    """Every kind equally often, for ever."""
+    while True:
+        yield from chooser.sample(kinds, len(kinds))
