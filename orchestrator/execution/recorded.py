@@ -12,6 +12,7 @@ from orchestrator.execution.frame import Frame
 from orchestrator.execution.lane import Options
 from orchestrator.execution.patience import Patience
 from orchestrator.execution.status import FanOutCount
+from orchestrator.fan_out.deliveries import Deliveries
 from orchestrator.fan_out.fan_in import fold_of
 from orchestrator.fan_out.inline import brief
 from orchestrator.fan_out.plan import Plan, check_drift
@@ -86,7 +87,14 @@ class RecordedFanOuts:
         briefing = brief(plan, frame, max_result_bytes=self._options.max_item_bytes)
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         inside = {index: one for index, one in self._journal.inside(plan.key).items() if index not in recorded}
-        return OpenFanOut(plan, briefing, recorded, ended, failed_count=failed, inside=inside)
+        fan_out = OpenFanOut(plan, briefing, recorded, ended, failed_count=failed, inside=inside)
+        fan_out.deliveries = await self._deliveries(fan_out.id)
+        return fan_out
+
+    async def _deliveries(self, fan_out: str) -> Deliveries:
+        run_id = self._ownership.run_id
+        failures = [row.report async for row in self._store.errors(run_id, fan_out)]
+        return Deliveries.recorded(await self._store.losses(run_id, fan_out), failures)
 
     async def _contributions(self, plan: Plan) -> list[Report]:
         return [row.report async for row in self._store.slots(self._ownership.run_id, plan.key.id)]

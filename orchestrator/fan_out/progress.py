@@ -9,6 +9,7 @@ from orchestrator.bitmap import Bitmap
 from orchestrator.checkpoint.row import SlotRow
 from orchestrator.execution.briefing import Briefing
 from orchestrator.execution.executor import Hint
+from orchestrator.fan_out.deliveries import Deliveries
 from orchestrator.fan_out.heard import Heard, Unheard
 from orchestrator.fan_out.inside import Inside
 from orchestrator.fan_out.plan import Plan
@@ -45,6 +46,7 @@ class OpenFanOut:
     deferred: dict[int, tuple[float, Slot]] = field(default_factory=dict)
     heard: Heard = field(default_factory=Unheard)
     inside: dict[int, Inside] = field(default_factory=dict)
+    deliveries: Deliveries = field(default_factory=Deliveries)
     _next: Iterator[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -126,7 +128,8 @@ class OpenFanOut:
     def item(self, slot: Slot, progress: tuple[bytes, ...]) -> QueuedItem:
         plan = self.plan
         item = plan.item(slot.index).encode()
-        return QueuedItem(slot, item, plan.item_key(slot.index), progress=progress)
+        known = self.deliveries.known.get(slot, 0)
+        return QueuedItem(slot, item, plan.item_key(slot.index), progress=progress, deliveries=known)
 
     def hint(self, slot: Slot) -> Hint:
         briefing = self.briefing

@@ -46,8 +46,10 @@ class Sweeper:
         losses = [Loss(one.slot, one.owner, one.delivery, one.alone) for one in lapsed]
         charged = await self._checkpointer.record_losses(self._ownership, losses)
         for loss in losses:
+            fan_out.deliveries.note(loss)
             log.warning("delivery lost", extra={"index": loss.slot.index, "worker": loss.worker})
-        given_up = [loss for loss in losses if charged.get(loss.slot, 0) >= self._options.max_deliveries]
+        unsettled = {slot: fan_out.deliveries.unsettled(slot, count) for slot, count in charged.items()}
+        given_up = [loss for loss in losses if unsettled.get(loss.slot, 0) >= self._options.max_deliveries]
         for loss in losses:
             if loss not in given_up:
                 self._try_again(fan_out, loss)

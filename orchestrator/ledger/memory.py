@@ -348,7 +348,7 @@ def _queue(run: RunEntries, item: QueuedItem, *, now: float, until: float) -> Qu
         return QueueAnswer.BUSY
     fan_out.last_order += 1
     entry.stage, entry.until, entry.order = Stage.QUEUED, until, fan_out.last_order
-    entry.queued, entry.declined = item, None
+    entry.queued, entry.declined, entry.delivery = item, None, max(entry.delivery, item.deliveries)
     return QueueAnswer.OK
 
 

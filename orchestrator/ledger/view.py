@@ -23,6 +23,7 @@ class QueuedItem:
     """One instance put up for claiming; `item` is its own part of its first state, as JSON text.
 
     `progress` is what the record has of it from before, which its claims are given beside what the ledger keeps.
+    `deliveries` is how many there have been: the next one has a higher number.
     """
 
     slot: Slot
@@ -30,6 +31,7 @@ class QueuedItem:
     key: str | None = None
     trace: Mapping[str, str] | None = None
     progress: tuple[bytes, ...] = ()
+    deliveries: int = 0
 
 
 @dataclass(frozen=True, slots=True)

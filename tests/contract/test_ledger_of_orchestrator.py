@@ -137,6 +137,15 @@ class TestQueue:
         assert await case.queue(slot(0)) == [QueueAnswer.OK]
         assert case.claim(slot(0), "t2").delivery == 2
 
+    async def test_deliveries_that_the_record_knows_of_are_counted_on(self, case):
+        await case.open()
+        known = [QueuedItem(slot(0), b"", deliveries=3)]
+        await case.orchestrator.queue(RUN, EPOCH, known, claim_deadline_seconds=1)
+        assert case.claim(slot(0), "t1").delivery == 4
+        case.clock.advance(20)
+        await case.orchestrator.queue(RUN, EPOCH, known, claim_deadline_seconds=1)
+        assert case.claim(slot(0), "t2").delivery == 5
+
     async def test_items_of_any_bytes_and_a_higher_generation_of_a_closed_slot_are_taken(self, case):
         await case.opened(slot(0))
         await case.close(slot(0))

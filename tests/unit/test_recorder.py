@@ -350,6 +350,49 @@ class TestWhatIsLost:
         assert [(error["fan_out_index"], error["category"]) for error in after.errors] == [("5", "instance_lost")]
         assert len(await store.losses("r", (await store.fan_outs("r"))[0].id)) == 3
 
+    async def test_a_resume_gives_an_instance_that_was_given_up_all_its_deliveries_again(self):
+        store = MemoryStore()
+
+        def killing(times: int) -> Lane:
+            """A lane that takes so many deliveries of the fifth instance with it."""
+            left = [5] * times
+
+            def loses(hint: Hint) -> bool:
+                return hint.index == 5 and bool(left) and left.pop() == 5
+
+            ledger = MemoryLedger()
+            return lane(ledger, LosingExecutor(ledger, runtime(), loses=loses, kills=True))
+
+        with pytest.raises(NodeException):
+            await run(store, killing(3), max_deliveries=3)
+        after, proof = await resumed(store, killing(2))
+        assert (after.squares, proof.ok) == (SQUARES, True)
+        assert [row.report.delivery async for row in store.slots("r", proof.fan_outs[0].row.id, start=5, stop=6)] == [6]
+
+    async def test_after_the_ledger_was_lost_the_deliveries_are_counted_on(self):
+        store, ledger = MemoryStore(), Replaceable()
+        killed = Counter[int]()
+
+        class WipedAfterTheSecondLoss(LosingExecutor):
+            async def dispatch(self, hints: Sequence[Hint]) -> None:
+                if killed.total() == 2 and any(hint.index == 5 for hint in hints):
+                    ledger.current = MemoryLedger()
+                await super().dispatch(hints)
+
+        def loses(hint: Hint) -> bool:
+            killed[hint.index] += hint.index == 5
+            return hint.index == 5
+
+        graph = numbers_graph(concurrency=4, error_policy="collect", errors_field="errors")
+        runs = Runtime(worker="here", find=lambda _name, _fingerprint: graph)
+        executor = WipedAfterTheSecondLoss(ledger, runs, loses=loses, kills=True)
+        orchestrator = Orchestrator(store, lane=lane(ledger, executor), options=Options(owner="me", max_deliveries=3))
+        await orchestrator.submit(graph, Numbers(numbers=ITEMS), run_id="r")
+        async with asyncio.timeout(20):
+            await (await orchestrator.start("r", graph)).result()
+        losses = await store.losses("r", (await store.fan_outs("r"))[0].id)
+        assert [loss.delivery for loss in losses] == [1, 2, 3]
+
     async def test_a_dead_owners_lapse_found_at_a_takeover_is_kept_as_a_loss(self):
         ledger, store = MemoryLedger(), MemoryStore()
         killed = set[int]()

@@ -73,7 +73,7 @@ class RedisLedger:
     ) -> list[QueueAnswer]:
         answers: list[bytes] = []
         for batch in _batches(items):
-            flat = [part for item in batch for part in (*_flat([item.slot]), _shown(item.key), write_item(item))]
+            flat = [part for item in batch for part in _queued(item)]
             answers += await self._owned("queue", run_id, epoch, repr(float(claim_deadline_seconds)), *flat)
         return [QueueAnswer(answer.decode()) for answer in answers]
 
@@ -206,6 +206,10 @@ def _batches(items: Iterable[QueuedItem]) -> Iterator[list[QueuedItem]]:
         batch.append(item)
         size += len(item.item)
     yield batch
+
+
+def _queued(item: QueuedItem) -> tuple[str | int | bytes, ...]:
+    return *_flat([item.slot]), item.deliveries, _shown(item.key), write_item(item)
 
 
 def _flat(slots: Sequence[Slot]) -> list[str | int]:

@@ -1,14 +1,14 @@
--- ARGV: time, epoch, claim deadline in seconds, then fan-out, index, generation, key, item of each.
+-- ARGV: time, epoch, claim deadline in seconds, then fan-out, index, generation, deliveries, key, item of each.
 -- Answers ok, done or busy for each.
 local now = clock()
 local deadline = now + tonumber(ARGV[3])
 
 local fan_outs = {}
-for at = 4, #ARGV, 5 do fan_outs[ARGV[at]] = true end
+for at = 4, #ARGV, 6 do fan_outs[ARGV[at]] = true end
 local refusal = guard(tonumber(ARGV[2]), fan_outs)
 if refusal then return refusal end
 
-local function queue(fan_out, index, generation, key, item)
+local function queue(fan_out, index, generation, deliveries, key, item)
   local entry = find(fan_out, index, generation)
   if not entry and is_over(fan_out, index, generation) then return 'done' end
   if entry and entry.stage == 'reported' then return 'done' end
@@ -17,14 +17,15 @@ local function queue(fan_out, index, generation, key, item)
   local order = redis.call('HINCRBY', run .. fan_out .. ':head', 'last_order', 1)
   entry = entry or fresh(fan_out, index, generation)
   entry.stage, entry.ends, entry.order, entry.key = 'queued', deadline, order, key
-  entry.declined_by, entry.reason = nil, nil
+  entry.declined_by, entry.reason, entry.delivery = nil, nil, math.max(entry.delivery, deliveries)
   redis.call('HSET', run .. fan_out .. ':items', index, item)
   save(fan_out, index, entry)
   return 'ok'
 end
 
 local answers = {}
-for at = 4, #ARGV, 5 do
-  answers[#answers + 1] = queue(ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3], ARGV[at + 4])
+for at = 4, #ARGV, 6 do
+  local generation, deliveries = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  answers[#answers + 1] = queue(ARGV[at], ARGV[at + 1], generation, deliveries, ARGV[at + 4], ARGV[at + 5])
 end
 return answers
