@@ -380,7 +380,8 @@ class TestWhatIsLost:
                 await super().dispatch(hints)
 
         def loses(hint: Hint) -> bool:
-            killed[hint.index] += hint.index == 5
+            if hint.index == 5:
+                killed[5] += 1
             return hint.index == 5
 
         graph = numbers_graph(concurrency=4, error_policy="collect", errors_field="errors")
@@ -392,6 +393,8 @@ class TestWhatIsLost:
             await (await orchestrator.start("r", graph)).result()
         losses = await store.losses("r", (await store.fan_outs("r"))[0].id)
         assert [loss.delivery for loss in losses] == [1, 2, 3]
+        # One hint found the ledger empty.
+        assert killed == {5: len(losses) + 1}
 
     async def test_a_dead_owners_lapse_found_at_a_takeover_is_kept_as_a_loss(self):
         ledger, store = MemoryLedger(), MemoryStore()
