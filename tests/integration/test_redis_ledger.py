@@ -146,7 +146,8 @@ async def test_reports_of_other_fan_outs_cost_a_waiting_orchestrator_nothing(cas
         assert client.info("commandstats")["cmdstat_xread"]["calls"] == before
 
 
-BOTH = "+ping +select +client +script|load +evalsha +time +exists +hget +hmget +hset +hdel +hgetall +getbit +lrange +smembers"
+BOTH = "+ping +select +client +script|load +evalsha +time +exists +getbit"
+BOTH += " +hget +hmget +hset +hdel +hgetall +lrange +smembers"
 WORKER = f"{BOTH} +rpush +sadd +srem +expire +del +xadd"
 OWNER = f"{BOTH} +hkeys +hsetnx +hincrby +get +set +setbit +sadd +srem +del +unlink +xread +xrevrange"
 
@@ -296,6 +297,38 @@ class TestSeal:
             client.hset(f"rollforward:run:{{run-1}}:{FAN_OUT}:reports", "0", text)
         assert await case.reports() == []
         assert (await case.sweep(slot(0))).lapsed
+
+
+class TestClock:
+    """The clock is the server's, and may be set back: then nothing is waited for longer than it lasts."""
+
+    async def test_a_lease_ends_in_its_own_time(self, case):
+        await case.opened(slot(0), slot(1))
+        case.claim(slot(0))
+        case.clock.advance(-10_000)
+        assert case.beat(slot(0)) is Beat.OK
+        case.claim(slot(1), by=owner("w2"))
+        case.clock.advance(-500)
+        assert (await case.sweep(slot(0), slot(1))).lapsed == ()
+        case.clock.advance(15.1)
+        assert [lapse.slot for lapse in (await case.sweep(slot(0), slot(1))).lapsed] == [slot(0), slot(1)]
+
+    async def test_a_lease_that_is_extended_after_it_is_kept(self, case):
+        await case.opened(slot(0))
+        case.claim(slot(0))
+        case.clock.advance(-10_000)
+        await case.sweep(slot(0))
+        case.clock.advance(10)
+        assert case.beat(slot(0)) is Beat.OK
+        case.clock.advance(10)
+        assert (await case.sweep(slot(0))).lapsed == ()
+
+    async def test_a_message_is_missed_in_its_own_time(self, case):
+        await case.opened(slot(0))
+        case.clock.advance(-10_000)
+        assert (await case.sweep(slot(0))).overdue == ()
+        case.clock.advance(30.1)
+        assert [one.slot for one in (await case.sweep(slot(0))).overdue] == [slot(0)]
 
 
 class TestSize:

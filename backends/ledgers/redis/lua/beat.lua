@@ -1,12 +1,13 @@
 -- ARGV: time, ttl seconds, then fan-out, index, generation, token of each. Answers ok, lost or cancel for each.
-local ends = clock() + tonumber(ARGV[2])
+local ttl = tonumber(ARGV[2])
+local ends = clock() + ttl
 
 local function beat(fan_out, index, generation, token)
   local entry = find(fan_out, index, generation)
   if not is_held(entry, token) then return 'lost' end
   -- What was released is for others to take, also while its old holder still works on it.
   if not entry.is_released then
-    entry.stage, entry.ends = 'running', ends
+    entry.stage, entry.ends, entry.lasts = 'running', ends, ttl
     save(fan_out, index, entry)
   end
   return is_cancelled(fan_out) and 'cancel' or 'ok'

@@ -25,7 +25,7 @@ local function grant(fan_out, index, entry)
   if entry.order > tonumber(redis.call('HGET', head, 'last_claimed')) then
     redis.call('HSET', head, 'last_claimed', entry.order)
   end
-  entry.stage, entry.token, entry.owner, entry.ends = 'running', token, owner, now + ttl
+  entry.stage, entry.token, entry.owner, entry.ends, entry.lasts = 'running', token, owner, now + ttl, ttl
   entry.delivery = entry.delivery + 1
   entry.declined_by, entry.reason, entry.is_released, entry.is_accompanied, entry.is_handed_back = nil, nil, nil, nil, nil
   save(fan_out, index, entry)

@@ -1,7 +1,7 @@
 -- ARGV: time, epoch, claim deadline in seconds, then fan-out, index, generation, deliveries, key, item of each.
 -- Answers ok, done or busy for each.
 local now = clock()
-local deadline = now + tonumber(ARGV[3])
+local lasts = tonumber(ARGV[3])
 
 local fan_outs = {}
 for at = 4, #ARGV, 6 do fan_outs[ARGV[at]] = true end
@@ -16,7 +16,7 @@ local function queue(fan_out, index, generation, deliveries, key, item)
   -- Comes first: a full server refuses a script at its first write only, and only where that one adds.
   local order = redis.call('HINCRBY', run .. fan_out .. ':head', 'last_order', 1)
   entry = entry or fresh(fan_out, index, generation)
-  entry.stage, entry.ends, entry.order, entry.key = 'queued', deadline, order, key
+  entry.stage, entry.ends, entry.lasts, entry.order, entry.key = 'queued', now + lasts, lasts, order, key
   entry.declined_by, entry.reason, entry.delivery = nil, nil, math.max(entry.delivery, deliveries)
   redis.call('HSET', run .. fan_out .. ':items', index, item)
   save(fan_out, index, entry)

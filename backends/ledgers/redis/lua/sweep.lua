@@ -8,8 +8,17 @@ if refusal then return refusal end
 local found = { lapsed = {}, overdue = {}, declined = {}, unknown = {} }
 local entries, owners = {}, {}
 
+-- Where the server's clock was set back, what has been waited for would last longer by as much.
+local function shorten(fan_out, index, entry)
+  if entry.lasts and entry.ends > now + entry.lasts then
+    entry.ends = now + entry.lasts
+    save(fan_out, index, entry)
+  end
+end
+
 local function look(fan_out, index, generation)
   local entry = find(fan_out, index, generation)
+  if entry then shorten(fan_out, index, entry) end
   if not entry or entry.stage == 'free' then
     if not is_over(fan_out, index, generation) then return 'unknown', { fan_out, index, generation } end
   elseif entry.stage == 'running' and entry.ends <= now then
