@@ -11,7 +11,6 @@ from subprocess import Popen
 import pytest
 
 from tests.service.cli import CommandLine
-from tests.service.redis import RedisServer
 from tests.service.worker import WorkerProcess, wait_until
 
 GRAPH = "tests.graph.tiny:graph"
@@ -196,80 +195,6 @@ def test_serve_needs_a_deployment_and_graphs(cli, deployed):
     ended = broken.run("serve")
     assert (ended.code, "Traceback" in ended.stderr) == (2, False)
     assert "no_such" in ended.stderr
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that a test may set or stop."""
-    server = RedisServer(tmp_path / "own").start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-def with_redis(cli: CommandLine, server: RedisServer, **more: str) -> CommandLine:
-    return CommandLine(cli.folder, {"ROLLFORWARD_REDIS_URL": server.url, **more}, cli.mark)
-
-
-def grades(cli: CommandLine) -> tuple[int, dict[str, str]]:
-    ended = cli.run("doctor", "-o", "json")
-    return ended.code, {finding["check"]: finding["grade"] for finding in ended.document["findings"]}
-
-
-def test_doctor_finds_a_good_deployment_well(cli, own_redis):
-    code, found = grades(with_redis(cli, own_redis))
-    assert code == 0, found
-    assert found["redis eviction"] == found["redis append-only file"] == found["redis probe"] == "ok"
-    assert found["workers"] == "warning"
-
-
-def test_doctor_names_live_workers_and_their_graphs(deployed, worker):
-    findings = deployed.ok("doctor", "-o", "json").document["findings"]
-    (named,) = [finding for finding in findings if finding["check"] == f"worker {worker.name}"]
-    assert "tiny (" in named["message"]
-
-
-@pytest.mark.parametrize(
-    ("setting", "value", "check", "grade"),
-    [
-        ("maxmemory-policy", "allkeys-lru", "redis eviction", "refused"),
-        ("appendonly", "no", "redis append-only file", "warning"),
-    ],
-)
-def test_doctor_refuses_a_redis_that_loses_things(cli, own_redis, setting, value, check, grade):
-    with own_redis.client() as client:
-        client.config_set(setting, value)
-    code, found = grades(with_redis(cli, own_redis))
-    assert found[check] == grade
-    assert code == (1 if grade == "refused" else 0)
-
-
-@pytest.mark.parametrize(
-    ("setting", "value", "check", "grade"),
-    [
-        ("appendonly", "no", "checkpoint redis append-only file", "refused"),
-        ("maxmemory-policy", "allkeys-lru", "checkpoint redis eviction", "refused"),
-        ("appendfsync", "no", "checkpoint redis appendfsync", "refused"),
-        ("appendfsync", "everysec", "checkpoint redis appendfsync", "warning"),
-        ("appendfsync", "always", "checkpoint redis appendfsync", "ok"),
-    ],
-)
-def test_doctor_asks_more_of_the_redis_that_keeps_the_record(cli, own_redis, redis_url, setting, value, check, grade):
-    with own_redis.client() as client:
-        client.config_set(setting, value)
-    settings = {"ROLLFORWARD_REDIS_URL": redis_url, "ROLLFORWARD_CHECKPOINT_URL": own_redis.url}
-    code, found = grades(CommandLine(cli.folder, settings, cli.mark))
-    assert found[check] == grade
-    assert found["redis eviction"] == found["redis append-only file"] == "ok"
-    assert code == (1 if grade == "refused" else 0)
-
-
-@pytest.mark.parametrize(
-    "environment", [{"ROLLFORWARD_REDIS_URL": "redis://127.0.0.1:1"}, {"ROLLFORWARD_CHECKPOINT_URL": "memory://"}]
-)
-def test_doctor_refuses_what_is_away_or_keeps_nothing(cli, environment):
-    assert grades(CommandLine(cli.folder, environment, cli.mark))[0] == 1
 
 
 @pytest.mark.usefixtures("worker")

@@ -22,7 +22,7 @@ import psutil
 
 from rollforward.cli.main import main
 
-PRELOADED = ("run", "resume", "ls", "status", "items", "errors", "results", "verify", "cancel", "config")
+PRELOADED = ("run", "resume", "ls", "status", "items", "errors", "results", "verify", "cancel", "config", "doctor")
 _REPOSITORY = Path(__file__).parents[2]
 
 

@@ -1,0 +1,44 @@
+"""The Redis servers of a deployment, by what they are for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rollforward.cli.record import redis_url
+from workers.settings import Settings
+
+LEDGER = "ledger"
+BROKER = "broker"
+CHECKPOINTS = "checkpoints"
+
+_SCHEMES = ("redis://", "rediss://", "unix://")
+_KOMBU_SOCKET = "redis+socket://"
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A Redis, and what it is for; `name` is the subject of what is found of it."""
+
+    name: str
+    url: str
+
+    @property
+    def keeps_record(self) -> bool:
+        """Whether what it confirms must survive it."""
+        return self.name == CHECKPOINTS
+
+
+def roles(settings: Settings) -> Iterator[Role]:
+    """Each Redis; a broker that is the ledger's own Redis is no other role."""
+    ledger = redis_url(settings)
+    if ledger is not None:
+        yield Role(LEDGER, ledger)
+    broker = settings.broker_url and _in_spelling_of_client(settings.broker_url)
+    if broker and broker != ledger and broker.startswith(_SCHEMES):
+        yield Role(BROKER, broker)
+    if settings.checkpoint_url.startswith(_SCHEMES):
+        yield Role(CHECKPOINTS, settings.checkpoint_url)
+
+
+def _in_spelling_of_client(url: str) -> str:
+    """A socket as the client of Redis spells it."""
+    return url.replace(_KOMBU_SOCKET, "unix://", 1).replace("virtual_host=", "db=", 1)
