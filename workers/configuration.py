@@ -148,7 +148,7 @@ def _pool(settings: Settings) -> dict[str, Any]:
         "worker_proc_alive_timeout": 60.0,
         "worker_lost_wait": 10.0,
         "worker_max_tasks_per_child": 5_000,
-        "worker_max_memory_per_child": 1_000_000,
+        "worker_max_memory_per_child": settings.child_memory_mb * 1000,
     }
 
 

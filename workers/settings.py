@@ -34,7 +34,8 @@ class Settings(BaseSettings):
     `redis_url` None means the embedded Redis. `broker_url` None means the same Redis as the ledger.
     `heartbeat_seconds` is a third of the lease at most, and by default, where that is below 5 s.
     `shutdown_grace_seconds` is what the supervisor waits between SIGTERM and SIGKILL. `hard_limit_seconds` ends a
-    prefork process that is stuck in one message for longer; a fan-out's own time limit acts long before.
+    prefork process that is stuck in one message for longer; a fan-out's own time limit acts long before. A prefork
+    process that has come to use more than `child_memory_mb` is replaced between two messages.
     """
 
     model_config = SettingsConfigDict(
@@ -61,6 +62,7 @@ class Settings(BaseSettings):
     monitoring: bool = False
     shutdown_grace_seconds: float = Field(default=30.0, ge=2)
     hard_limit_seconds: float | None = Field(default=None, gt=0)
+    child_memory_mb: int = Field(default=1000, ge=1)
     code_version: str | None = None
 
     @field_validator("heartbeat_seconds")

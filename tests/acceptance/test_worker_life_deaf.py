@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.crew import Crew
-from tests.service.deployment import Deployment
+from tests.service.crew import Crew, crew_of
 from tests.service.proxy import Proxy
-from tests.service.redis import RedisServer
 from tests.service.worker import WorkerProcess, wait_until
 from workers.application import build_app
 from workers.deafness import SHORTEST_SILENCE_SECONDS
@@ -19,15 +17,8 @@ MARGIN_SECONDS = 20
 
 @pytest.fixture
 def crew(tmp_path: Path) -> Iterator[Crew]:
-    redis = RedisServer(tmp_path / "redis").start()
-    deployment = Deployment(tmp_path, redis, f"sqlite:///{tmp_path}/state.db", graphs=["tests.graph.tiny"])
-    crew = Crew(deployment)
-    try:
+    with crew_of(tmp_path, "tests.graph.tiny") as crew:
         yield crew
-    finally:
-        crew.close()
-        deployment.close()
-        redis.stop()
 
 
 @pytest.fixture

@@ -1,13 +1,15 @@
 """Workers of several pools, and what each of them has begun of graphs that leave notes, as `tests.graph.tiny` does."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from tests.service.deployment import Command, Deployment
+from tests.service.redis import RedisServer
 from tests.service.worker import WorkerProcess, wait_until
 from workers.opening import open_worker_ledger
 from workers.settings import Settings
@@ -122,6 +124,20 @@ class Crew:
         """End those that still run."""
         for worker in self._workers:
             worker.kill()
+
+
+@contextmanager
+def crew_of(folder: Path, *graphs: str, **environment: str) -> Iterator[Crew]:
+    """A deployment of its own in a folder, with these settings, and its workers."""
+    with ExitStack() as stack:
+        redis = RedisServer(folder / "redis").start()
+        stack.callback(redis.stop)
+        url = f"sqlite:///{folder}/state.db"
+        deployment = Deployment(folder, redis, url, graphs=graphs, environment=environment)
+        stack.callback(deployment.close)
+        crew = Crew(deployment)
+        stack.callback(crew.close)
+        yield crew
 
 
 def _pids(worker: WorkerProcess) -> list[int]:
