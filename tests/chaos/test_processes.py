@@ -1,16 +1,18 @@
 """A few faults of the process chaos, at short leases; `make chaos` has hundreds at the default ones."""
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from orchestrator.checkpoint.row import SlotRow
+from orchestrator.checkpoint.row import Loss, SlotRow
 from orchestrator.identity import Slot
 from orchestrator.report import Outcome, Report
 from tests.chaos.process.campaign import Campaign
 from tests.chaos.process.field import Fault
 from tests.chaos.process.history import Execution
+from tests.chaos.process.poisoned import wrong_poison, wrong_sound
 from tests.chaos.process.schedule import Wave, drawn
 from tests.chaos.process.size import SMALL
 from tests.chaos.process.snapshot import differences
@@ -88,6 +90,18 @@ def test_the_result_is_that_of_a_serial_run():
     assert len(list(wrong_state(state(squares=[0, 4, 1]), 4))) == 1
     assert len(list(wrong_state(state(total=9), 4))) == 1
     assert len(list(wrong_state(state(errors=[]), 4))) == 1
+
+
+def test_a_poison_instance_is_stopped_at_its_limit_and_its_neighbours_are_not_charged():
+    lost = {"errors": [{"fan_out_index": "1", "category": "instance_lost"}], "squares": [0]}
+    assert list(wrong_poison(2, Counter({0: 1, 1: 3}), lost)) == []
+    assert len(list(wrong_poison(2, Counter({0: 1, 1: 4}), lost))) == 1
+    assert len(list(wrong_poison(2, Counter({0: 1, 1: 3}), {"errors": []}))) == 1
+    assert list(wrong_sound([0], Counter({0: 1}), lost, [])) == []
+    assert len(list(wrong_sound([0], Counter({0: 2}), lost, []))) == 1
+    assert len(list(wrong_sound([0], Counter({0: 1}), {"squares": []}, []))) == 1
+    charged = Loss(Slot("squares", 0, 0), "worker", 1, True)
+    assert len(list(wrong_sound([0], Counter({0: 1}), lost, [charged]))) == 1
 
 
 def test_what_was_recorded_once_is_there_ever_after():

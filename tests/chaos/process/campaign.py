@@ -4,8 +4,8 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.chaos.process.deployment import Deployment, NotWithin
@@ -23,16 +23,21 @@ PROGRESS_SECONDS = 60.0
 class Campaign:
     """Its faults and its verdict are what is known so far, also where it is broken off."""
 
-    def __init__(self, waves: Sequence[Wave], *, size: Size, seed: int) -> None:
+    def __init__(
+        self, waves: Sequence[Wave], *, size: Size, seed: int, added: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
         self.faults: list[Fault] = []
         self.verdict = Verdict()
         self._waves = waves
         self._size = size
         self._seed = seed
+        self._added = added
 
     async def play(self, folder: Path, postgres: PostgresServer | None) -> None:
         """Let the faults come, wave after wave, and judge what they did."""
-        deployment = Deployment(folder, size=self._size, seed=self._seed, postgres=postgres, duplicates=DUPLICATES)
+        deployment = Deployment(
+            folder, size=self._size, seed=self._seed, postgres=postgres, duplicates=DUPLICATES, added=self._added
+        )
         field = Field(deployment, seed=self._seed)
         self.faults = field.faults
         try:
@@ -48,7 +53,7 @@ class Campaign:
             async with _beside(_supply(field.deployment)):
                 for wave in self._waves:
                     await self._inject(field, wave)
-            await _until_over(field)
+            await field.deployment.until_over(self._size.patience)
             await field.look()
 
     async def _inject(self, field: Field, wave: Wave) -> None:
@@ -76,16 +81,6 @@ async def _supply(deployment: Deployment) -> None:
         if len(await deployment.going_on()) < deployment.size.runs:
             await deployment.submit(deployment.size.instances)
         await asyncio.sleep(0.2)
-
-
-async def _until_over(field: Field) -> None:
-    """Wait until no run goes on; what does by then is hung."""
-
-    async def all_over() -> bool:
-        return not await field.deployment.going_on()
-
-    with suppress(NotWithin):
-        await field.deployment.until(all_over, what="every run is over", seconds=field.deployment.size.patience)
 
 
 @asynccontextmanager

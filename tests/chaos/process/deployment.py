@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,10 @@ class NotWithin(Exception):
 
 
 class Deployment:
-    """All of it in one folder; what is started is ended by `close`."""
+    """All of it in one folder; what is started is ended by `close`.
+
+    `added` is what the environment of a member has beside that of all, by its name.
+    """
 
     def __init__(
         self,
@@ -47,10 +50,12 @@ class Deployment:
         postgres: PostgresServer | None,
         duplicates: float,
         graph: str = GRAPH,
+        added: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self.folder = folder
         self.size = size
         self.graph = graph
+        self._added = added or {}
         self.postgres = postgres
         self.redis = RedisServer(folder / "redis").start()
         self.checkpoint_url = postgres.create_database() if postgres else f"sqlite:///{folder}/state.db"
@@ -143,6 +148,15 @@ class Deployment:
                 left[run_id] = run
         return left
 
+    async def until_over(self, seconds: float) -> None:
+        """Wait until no run goes on; what does by then is hung."""
+
+        async def all_over() -> bool:
+            return not await self.going_on()
+
+        with suppress(NotWithin):
+            await self.until(all_over, what="every run is over", seconds=seconds)
+
     async def asked(self, call: Callable[[], Awaitable[T]]) -> T:
         """What the store answers, which may be away for a while."""
         while True:
@@ -182,12 +196,16 @@ class Deployment:
         name = f"worker-{number}"
         arguments = worker_arguments(Settings(), concurrency=self.size.processes, name=f"{name}@chaos", loglevel="info")
         command = ("celery", "-A", "workers.app", *arguments)
-        return Member(name, command, folder=self.folder, environment=self.environment(broker=HEARD))
+        return self._member(name, command, broker=HEARD)
 
     def _orchestrator(self, number: int) -> Member:
         # Few runs each, so that some own none and stand by.
         command = ("rollforward", "serve", "--most", "2")
-        return Member(f"serve-{number}", command, folder=self.folder, environment=self.environment())
+        return self._member(f"serve-{number}", command, broker=PUBLISHED)
+
+    def _member(self, name: str, command: Sequence[str], *, broker: int) -> Member:
+        environment = {**self.environment(broker=broker), **self._added.get(name, {})}
+        return Member(name, command, folder=self.folder, environment=environment)
 
     async def _is_kept(self, run_id: str) -> bool:
         try:

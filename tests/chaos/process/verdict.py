@@ -138,9 +138,11 @@ def _made_void(before: Execution, after: Execution, fault: Fault) -> bool:
 
 
 def _keys_left(deployment: Deployment) -> Iterator[str]:
+    """What is left of runs that are over for good; one that failed may be resumed."""
     prefix = "rollforward:run:{"
+    done = {run_id for run_id, run in deployment.over.items() if run.status.is_over}
     with deployment.redis.client() as client:
         for key in sorted(key.decode() for key in client.keys(f"{prefix}*")):
             run_id, _, name = key.removeprefix(prefix).partition("}:")
-            if run_id in deployment.over and name != "tombstone":
+            if run_id in done and name != "tombstone":
                 yield f"the ledger has {key} still"
