@@ -7,7 +7,7 @@ gets it claims it. What it would run is of a graph that nobody has, so that the 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -29,7 +29,8 @@ RUN_ID = "doctor:canary"
 """No run has it: a user's has no colon."""
 
 GRAPH = "the canary of `rollforward doctor`, which is never run"
-WAIT_SECONDS = 10.0
+SHORTEST_WAIT_SECONDS = 5.0
+LONGEST_WAIT_SECONDS = 10.0
 
 _EPOCH = 1
 _LOOK_EVERY_SECONDS = 0.05
@@ -48,17 +49,28 @@ class Answer:
     seconds: float
 
 
-def send_canaries(settings: Settings, versions: Sequence[Version]) -> Mapping[Version, Answer]:
-    """Send one to the workers of each graph version, and give the answers that came within 10 s.
+def patience(settings: Settings) -> float:
+    """For how many seconds a canary is waited for: as long as a lease, within reason."""
+    return min(max(settings.lease_seconds, SHORTEST_WAIT_SECONDS), LONGEST_WAIT_SECONDS)
+
+
+def send_canaries(
+    settings: Settings, versions: Sequence[Version], *, are_refused: Callable[[], int]
+) -> Mapping[Version, Answer]:
+    """Send one to the workers of each graph version, and give the answers that came within `patience` seconds.
+
+    `are_refused` says how many messages were refused since; nothing more is waited for where all others were.
 
     Raises:
         LedgerUnavailable: Redis is away, or refuses writes.
         BrokerUnavailable: the message cannot be published.
     """
-    return asyncio.run(_sent(settings, versions))
+    return asyncio.run(_sent(settings, versions, are_refused)) if versions else {}
 
 
-async def _sent(settings: Settings, versions: Sequence[Version]) -> Mapping[Version, Answer]:
+async def _sent(
+    settings: Settings, versions: Sequence[Version], are_refused: Callable[[], int]
+) -> Mapping[Version, Answer]:
     fan_out = f"canary-{secrets.token_hex(8)}"
     ledger = open_orchestrator_ledger(settings)
     try:
@@ -68,7 +80,12 @@ async def _sent(settings: Settings, versions: Sequence[Version]) -> Mapping[Vers
         expire_keys(str(settings.redis_url), [f"{prefix}{fan_out}:{key}" for key in _KEYS], seconds=_KEPT_SECONDS)
         began = time.monotonic()
         _publish(settings, fan_out, versions)
-        answers = {index: answer async for index, answer in _answers(ledger, fan_out, len(versions), began)}
+        answers: dict[int, Answer] = {}
+        while len(answers) < len(versions) - are_refused() and time.monotonic() < began + patience(settings):
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            for instance in await ledger.live(RUN_ID, fan_out):
+                if instance.worker is not None:
+                    answers.setdefault(instance.slot.index, Answer(instance.worker, time.monotonic() - began))
         await ledger.forget(RUN_ID, _EPOCH, fan_out=fan_out)
     finally:
         await ledger.close_connections()
@@ -89,7 +106,7 @@ async def _queue(ledger: RedisLedger, fan_out: str, count: int) -> None:
     ).to_json()
     await ledger.open(RUN_ID, _EPOCH, Opening(fan_out, Bitmap(count), briefing, Briefing.hash_of(briefing)))
     items = [QueuedItem(Slot(fan_out, index, 0), b"{}") for index in range(count)]
-    await ledger.queue(RUN_ID, _EPOCH, items, claim_deadline_seconds=WAIT_SECONDS)
+    await ledger.queue(RUN_ID, _EPOCH, items, claim_deadline_seconds=LONGEST_WAIT_SECONDS)
 
 
 def _publish(settings: Settings, fan_out: str, versions: Sequence[Version]) -> None:
@@ -110,13 +127,3 @@ def _hints(fan_out: str, versions: Sequence[Version]) -> Iterator[Hint]:
             fingerprint=fingerprint,
             label="doctor/canary",
         )
-
-
-async def _answers(ledger: RedisLedger, fan_out: str, count: int, began: float) -> AsyncIterator[tuple[int, Answer]]:
-    seen: set[int] = set()
-    while len(seen) < count and time.monotonic() < began + WAIT_SECONDS:
-        for instance in await ledger.live(RUN_ID, fan_out):
-            if instance.worker is not None and instance.slot.index not in seen:
-                seen.add(instance.slot.index)
-                yield instance.slot.index, Answer(instance.worker, time.monotonic() - began)
-        await asyncio.sleep(_LOOK_EVERY_SECONDS)

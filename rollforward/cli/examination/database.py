@@ -10,6 +10,7 @@ from backends.health.file_system import NETWORK, VOLATILE
 from backends.health.sql import DatabaseFacts, inspect_database
 from rollforward.cli.examination.clock import clock
 from rollforward.cli.examination.finding import Finding, refused, warning, well
+from rollforward.cli.examination.network import of_database
 from rollforward.cli.setting import hide_password
 from workers.settings import Settings
 
@@ -29,6 +30,7 @@ def checkpoint_store(settings: Settings) -> Iterator[Finding]:
         yield _schema(facts, hide_password(url))
         yield from durability(facts)
         if facts.clock_offset_seconds is not None:
+            yield of_database(facts.host, is_encrypted=facts.is_encrypted)
             yield clock("database_clock", facts.clock_offset_seconds)
 
 

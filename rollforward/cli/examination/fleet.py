@@ -1,11 +1,12 @@
 """What is asked of the workers that are alive, and of how they fit each other and this code."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 
 from orchestrator.errors import OperatorError
 from orchestrator.graph.registry import registry
-from rollforward.cli.examination.canary import WAIT_SECONDS, Version, send_canaries
+from rollforward.cli.examination.canary import Version, patience, send_canaries
 from rollforward.cli.examination.finding import Finding, refused, refused_by, warning, well
 from rollforward.cli.record import redis_url
 from workers.deafness import deafness
@@ -21,15 +22,16 @@ def workers(settings: Settings) -> Iterator[Finding]:
     if url is None:
         return
     settings = settings.model_copy(update={"redis_url": url})
-    live = _live(settings)
-    if not live:
-        yield warning("workers", "none is alive", "start one with `rollforward worker`")
-        return
-    yield well("workers", f"{len(live)} alive")
-    for worker in live:
-        yield from _of_worker(worker, settings)
-    yield from fitting(live, registry.known())
-    yield from _canaries(live, settings)
+    with closing(open_worker_ledger(settings)) as ledger:
+        live = ledger.workers()
+        if not live:
+            yield warning("workers", "none is alive", "start one with `rollforward worker`")
+            return
+        yield well("workers", f"{len(live)} alive")
+        for worker in live:
+            yield from _of_worker(worker, settings)
+        yield from fitting(live, registry.known())
+        yield from _canaries(live, settings, ledger.workers)
 
 
 def fitting(live: Sequence[Worker], known: Sequence[Version]) -> Iterator[Finding]:
@@ -44,17 +46,9 @@ def fitting(live: Sequence[Worker], known: Sequence[Version]) -> Iterator[Findin
     yield from _code_versions(live)
 
 
-def _live(settings: Settings) -> list[Worker]:
-    ledger = open_worker_ledger(settings)
-    try:
-        return ledger.workers()
-    finally:
-        ledger.close()
-
-
 def _of_worker(worker: Worker, settings: Settings) -> Iterator[Finding]:
     name = str(worker["worker"])
-    graphs = ", ".join(f"{graph} ({fingerprint})" for graph, fingerprint in _versions(worker))
+    graphs = ", ".join(map(_shown, _versions(worker)))
     yield well(
         "worker", f"{worker.get('slots')} places, {worker.get('free')} free; {graphs or 'no graphs'}", subject=name
     )
@@ -95,41 +89,46 @@ def _code_versions(live: Sequence[Worker]) -> Iterator[Finding]:
         yield warning(check, f"workers run several versions: {shown}", "end the deploy: start the others anew")
 
 
-def _canaries(live: Sequence[Worker], settings: Settings) -> Iterator[Finding]:
+def _canaries(live: Sequence[Worker], settings: Settings, look: Callable[[], Sequence[Worker]]) -> Iterator[Finding]:
+    """Whether what is sent to the workers of each graph version is claimed; of those that are deaf it is known."""
     able: dict[Version, list[Worker]] = defaultdict(list)
     for worker in live:
-        for version in _versions(worker):
+        for version in _versions(worker) if deafness(worker, settings) is None else ():
             able[version].append(worker)
     awaited = [version for version, having in able.items() if any(worker.get("free") for worker in having)]
-    for graph, fingerprint in able.keys() - set(awaited):
-        yield well("canary", "not sent: every place is taken", subject=f"{graph} ({fingerprint})")
+    for version in sorted(able.keys() - set(awaited)):
+        yield well("canary", "not sent: no place is free", subject=_shown(version))
+    before = _refusals(live)
     try:
-        answers = send_canaries(settings, awaited) if awaited else {}
+        answers = send_canaries(settings, awaited, are_refused=lambda: _refusals(look()) - before)
     except OperatorError as error:
         yield refused_by("canary", error)
         return
+    is_refused = _refusals(look()) > before
     for version in awaited:
-        subject = f"{version[0]} ({version[1]})"
         answer = answers.get(version)
         if answer is not None:
-            yield well("canary", f"claimed by {answer.worker} after {answer.seconds:.2f} s", subject=subject)
+            yield well("canary", f"claimed by {answer.worker} after {answer.seconds:.2f} s", subject=_shown(version))
         else:
-            yield _unanswered(able[version], _live(settings), subject)
+            yield _unanswered(_shown(version), able[version], is_refused, settings)
 
 
-def _unanswered(able: Sequence[Worker], now: Sequence[Worker], subject: str) -> Finding:
+def _unanswered(subject: str, able: Sequence[Worker], is_refused: bool, settings: Settings) -> Finding:
     names = ", ".join(str(worker["worker"]) for worker in able)
-    before, after = (_refusals(workers, names=[worker["worker"] for worker in able]) for workers in (able, now))
-    if after > before:
-        found = f"{names} refused it"
-        return refused("canary", found, "set the same ROLLFORWARD_SECRET there and here", subject=subject)
-    found = f"{names} alive, and none claimed it within {WAIT_SECONDS:.0f} s"
+    if is_refused:
+        way_out = "set the same ROLLFORWARD_SECRET there and here"
+        return refused("canary", f"{names} did not claim it, and messages were refused", way_out, subject=subject)
+    found = f"{names} alive, and none claimed it within {patience(settings):.0f} s"
     return refused("canary", found, "look at their logs, and start them anew", subject=subject)
 
 
-def _refusals(workers: Sequence[Worker], *, names: Sequence[object]) -> int:
-    counts = (worker.get("refused_messages") for worker in workers if worker["worker"] in names)
+def _refusals(live: Sequence[Worker]) -> int:
+    counts = (worker.get("refused_messages") for worker in live)
     return sum(count for count in counts if isinstance(count, int))
+
+
+def _shown(version: Version) -> str:
+    return f"{version[0]} ({version[1]})"
 
 
 def _versions(worker: Worker) -> list[Version]:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 from backends.health.redis import inspect_redis
-from backends.health.sql import inspect_database
 from orchestrator.errors import OperatorError
 from rollforward.cli.examination.finding import Finding, warning, well
 from rollforward.cli.examination.role import BROKER, CHECKPOINTS, roles
@@ -19,11 +18,9 @@ _UNCHECKED = re.compile(r"(CERT_)?NONE", re.IGNORECASE)
 
 
 def encryption(settings: Settings) -> Iterator[Finding]:
-    """Each connection that leaves this host: without TLS, whoever sits between reads and writes all of it."""
+    """Each connection to Redis or a broker: without TLS, whoever sits between hosts reads and writes all of it."""
     for subject, url in _addresses(settings):
         yield judged(subject, url)
-    if settings.checkpoint_url.startswith("postgresql"):
-        yield _of_database(settings)
 
 
 def judged(subject: str, url: str) -> Finding:
@@ -41,6 +38,16 @@ def judged(subject: str, url: str) -> Finding:
         found = f"encrypted, and whoever answers for {parts.hostname} is believed"
         return warning("tls", found, "leave ssl_cert_reqs out, and name the authority in ssl_ca_certs", subject=subject)
     return well("tls", "encrypted", subject=subject)
+
+
+def of_database(host: str | None, *, is_encrypted: bool) -> Finding:
+    """The connection to a database; without a host no network lies between."""
+    if is_local(host):
+        return well("tls", "on this host", subject=CHECKPOINTS)
+    if is_encrypted:
+        return well("tls", "encrypted", subject=CHECKPOINTS)
+    found = f"NOT ENCRYPTED: postgresql:// to {host}; the record is read on the way"
+    return warning("tls", found, "add sslmode=verify-full to ROLLFORWARD_CHECKPOINT_URL", subject=CHECKPOINTS)
 
 
 def access(settings: Settings) -> Iterator[Finding]:
@@ -73,16 +80,6 @@ def _addresses(settings: Settings) -> Iterator[tuple[str, str]]:
         yield role.name, role.url
     if settings.broker_url and BROKER not in seen and settings.broker_url != settings.redis_url:
         yield BROKER, settings.broker_url
-
-
-def _of_database(settings: Settings) -> Finding:
-    facts = inspect_database(settings.checkpoint_url, namespace=settings.namespace)
-    if facts.host is None or is_local(facts.host):
-        return well("tls", "on this host", subject=CHECKPOINTS)
-    if facts.is_encrypted:
-        return well("tls", "encrypted", subject=CHECKPOINTS)
-    found = f"NOT ENCRYPTED: postgresql:// to {facts.host}; the record is read on the way"
-    return warning("tls", found, "add sslmode=verify-full to ROLLFORWARD_CHECKPOINT_URL", subject=CHECKPOINTS)
 
 
 def _user(subject: str, user: str | None) -> Finding:
