@@ -5,15 +5,16 @@ import contextlib
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
 class Proxy:
-    """Carries connections to `target`, until what it carries is lost."""
+    """Carries connections to a port of this host or to a socket, until what it carries is lost."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int | Path) -> None:
         self._target = target
         self._passes = True
         self._writers: set[asyncio.StreamWriter] = set()
@@ -52,10 +53,15 @@ class Proxy:
             await asyncio.sleep(0.01)
 
     async def _carry(self, here: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        there, on = await asyncio.open_connection("127.0.0.1", self._target)
+        there, on = await self._connected()
         self._writers |= {on, back}
         await asyncio.gather(self._pump(here, on), self._pump(there, back))
         self._writers -= {on, back}
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._target, Path):
+            return await asyncio.open_unix_connection(self._target)
+        return await asyncio.open_connection("127.0.0.1", self._target)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what comes, until one of them is closed; what comes while nothing passes is lost."""
