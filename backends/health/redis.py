@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 PROBE = "probe"
 _PROBE_SECONDS = 10
+# Where a script may not do something, a server before 7.0 says the one and later ones the other.
+_DENIALS = ("user executing the script", "ACL failure in script")
 _SETTINGS = ("appendfsync", "timeout", "tcp-keepalive", "client-output-buffer-limit", "min-replicas-to-write")
 
 
@@ -70,6 +72,12 @@ def asked(url: str, ask: Callable[["redis.Redis"], T]) -> T:
     except (RedisError, OSError, ValueError) as error:
         reason = f"Redis at {place} does not answer: {error}; start it or correct the URL"
         raise LedgerUnavailable(reason) from error
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether the server did not let this user do something, rather than being unable to."""
+    cause = error.__cause__
+    return isinstance(cause, NoPermissionError) or any(word in str(cause) for word in _DENIALS)
 
 
 def _facts(client: "redis.Redis", namespace: str) -> RedisFacts:

@@ -4,10 +4,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 import pytest
+from redis import Redis
 
 from rollforward.cli.examination.canary import RUN_ID
+from tests.security.users import GuardedRedis
 from tests.service.cli import CommandLine
 from tests.service.examined import examined
 from tests.service.redis import RedisServer
@@ -83,6 +86,13 @@ def as_list(told: object) -> list[str]:
     return told
 
 
+def canaries_left(client: Redis) -> list[str]:
+    """The keys that are left of canaries, which all go by themselves."""
+    keys: Any = client.keys(f"rollforward:run:{{{RUN_ID}}}*")
+    assert all(0 < int(client.ttl(key)) <= 120 for key in keys)
+    return [key.decode() for key in keys]
+
+
 def settings_of(cli: CommandLine) -> Settings:
     return Settings(redis_url=cli.environment["ROLLFORWARD_REDIS_URL"], monitoring=True)
 
@@ -108,12 +118,11 @@ def test_a_good_deployment_has_no_finding_and_its_worker_claims_a_canary(deploye
         assert ended.document["state"]["results"] == ["2", "4"]
 
 
-def test_a_canary_leaves_next_to_nothing_behind(deployed, redis):
+def test_a_canary_leaves_nothing_behind_for_long(deployed, redis):
     with worker(deployed), redis.client() as client:
         for _ in range(2):
             assert examined(deployed).bad() == set()
-        left = {key.decode() for key in client.keys(f"rollforward:run:{{{RUN_ID}}}*")}
-        assert left == {f"rollforward:run:{{{RUN_ID}}}:meta"}
+        assert {key.rpartition(":")[2] for key in canaries_left(client)} == {"meta"}
 
 
 def test_that_no_worker_is_alive_is_warned_of(deployed):
@@ -201,3 +210,19 @@ def test_another_deployment_under_the_same_namespace_is_found_out_by_its_runs(de
         found = examined(deployed)
     assert found.bad() == {("workers", "", "warning"), ("namespace", "ledger", "warning")}
     assert found.of("namespace", "ledger")["found"].endswith("such as one")
+
+
+@pytest.mark.parametrize(("role", "canary"), [("orchestrator", "claimed by"), ("worker", "not sent")])
+def test_a_role_that_may_not_queue_sends_no_canary_and_refuses_nothing_for_it(cli, tmp_path, role, canary):
+    server = GuardedRedis(tmp_path / "guarded").start()
+    try:
+        with server.client() as client:
+            client.config_set("maxmemory", "256mb")
+        as_worker, as_role = (with_more(cli, ROLLFORWARD_REDIS_URL=server.url_of(name)) for name in ("worker", role))
+        with worker(as_worker), server.client() as client:
+            found = examined(as_role)
+            assert canaries_left(client)
+    finally:
+        server.stop()
+    assert found.bad() == set()
+    assert {one["found"][: len(canary)] for one in found.findings if one["check"] == "canary"} == {canary}

@@ -112,7 +112,7 @@ def test_doctor_refuses_nothing_for_what_a_role_may_not_see(guarded: GuardedRedi
     url = guarded.url_of(role)
     asking = CommandLine(cli.folder, {"ROLLFORWARD_REDIS_URL": url}, cli.mark)
     findings = asking.ok("doctor", "-o", "json").document["findings"]
-    assert [finding for finding in findings if finding["grade"] == "refused"] == []
+    assert [finding for finding in findings if finding["severity"] == "refused"] == []
 
 
 def test_no_password_is_kept_as_it_is(guarded: GuardedRedis) -> None:

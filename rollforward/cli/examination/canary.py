@@ -35,7 +35,8 @@ LONGEST_WAIT_SECONDS = 10.0
 _EPOCH = 1
 _LOOK_EVERY_SECONDS = 0.05
 _KEPT_SECONDS = 120
-_KEYS = ("head", "closed", "slots", "items", "wake")
+_OF_RUN = ("meta", "fan_outs")
+_OF_FAN_OUT = ("head", "closed", "slots", "items")
 
 Version = tuple[str, str]
 """A graph's name and fingerprint, as the queue of its workers is named."""
@@ -74,10 +75,13 @@ async def _sent(
     fan_out = f"canary-{secrets.token_hex(8)}"
     ledger = open_orchestrator_ledger(settings)
     try:
-        await _queue(ledger, fan_out, len(versions))
-        # Whoever ends this process in the middle leaves nothing behind for long.
-        prefix = Keys(settings.namespace).run(RUN_ID)
-        expire_keys(str(settings.redis_url), [f"{prefix}{fan_out}:{key}" for key in _KEYS], seconds=_KEPT_SECONDS)
+        try:
+            await _queue(ledger, fan_out, len(versions))
+        finally:
+            # What ends in the middle, or may do half of it, leaves nothing behind for long.
+            keys = (*_OF_RUN, *(f"{fan_out}:{key}" for key in _OF_FAN_OUT))
+            prefix = Keys(settings.namespace).run(RUN_ID)
+            expire_keys(str(settings.redis_url), [prefix + key for key in keys], seconds=_KEPT_SECONDS)
         began = time.monotonic()
         _publish(settings, fan_out, versions)
         answers: dict[int, Answer] = {}

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 
+from backends.health.redis import is_denied
 from orchestrator.errors import OperatorError
 from orchestrator.graph.registry import registry
 from rollforward.cli.examination.canary import Version, patience, send_canaries
@@ -102,7 +103,8 @@ def _canaries(live: Sequence[Worker], settings: Settings, look: Callable[[], Seq
     try:
         answers = send_canaries(settings, awaited, are_refused=lambda: _refusals(look()) - before)
     except OperatorError as error:
-        yield refused_by("canary", error)
+        denied = well("canary", "not sent: this user of Redis may not queue, the orchestrator's may")
+        yield denied if is_denied(error) else refused_by("canary", error)
         return
     is_refused = _refusals(look()) > before
     for version in awaited:
