@@ -117,6 +117,9 @@ if TYPE_CHECKING:
         Observer,
         RemoveHandle,
     )
+    from orchestrator.redaction import (
+        add_redactor,
+    )
     from orchestrator.reducer import (
         Reducer,
         append,
@@ -212,6 +215,7 @@ __all__ = [
     "StateValidationError",
     "TimingMiddleware",
     "TimingRecord",
+    "add_redactor",
     "append",
     "bounded_append",
     "classify_cause_chain",
@@ -306,6 +310,7 @@ _HOMES = {
         "deterministic_backoff",
         "exponential_jitter_backoff",
     ),
+    "orchestrator.redaction": ("add_redactor",),
     "orchestrator.reducer": (
         "Reducer",
         "append",

@@ -17,6 +17,7 @@ from workers.configuration import celery_configuration, direct_queue, queue_name
 from workers.credit import keep_credit
 from workers.graph_list import load_graphs
 from workers.hearing import listen
+from workers.log_line import keep_lines_safe
 from workers.opening import require_redis
 from workers.settings import Settings
 
@@ -49,6 +50,7 @@ def build_worker_app(settings: Settings) -> Celery:
             attend(instance, settings, runtime)
 
     signals.celeryd_init.connect(prepare, weak=False)
+    keep_lines_safe()
     return app
 
 

@@ -9,6 +9,8 @@ from kombu.exceptions import KombuError
 
 from orchestrator.errors import BrokerUnavailable
 from orchestrator.execution.executor import Hint
+from orchestrator.log_line import on_one_line
+from orchestrator.redaction import redacted
 from orchestrator.seal import Seal
 from workers.configuration import direct_queue, queue_name
 from workers.message import Message, encode
@@ -106,4 +108,5 @@ class Publisher:
 
 
 def _shown(hint: Hint) -> str:
-    return f"index={hint.index}" if hint.key is None else f"index={hint.index} key={hint.key}"
+    shown = f"index={hint.index}"
+    return shown if hint.key is None else f"{shown} key={on_one_line(redacted(hint.key))}"

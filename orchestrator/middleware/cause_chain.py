@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from orchestrator.errors import NodeException, ParallelBranchesBranchFailed, RemoteError
+from orchestrator.redaction import redacted
 from orchestrator.report import CauseLink, ErrorRecord
 
 MAX_TRACEBACK_BYTES = 16 * 1024
 MAX_MESSAGE_CHARACTERS = 4096
+MAX_NAME_CHARACTERS = 256
 MAX_LINKS = 32
 CUT = "[...]"
 
@@ -30,7 +32,7 @@ def derived_link(chain: tuple[CauseLink, ...]) -> CauseLink:
 
 
 def error_record(error: BaseException, *, with_traceback: bool = True) -> ErrorRecord:
-    """An exception as data. The traceback is text without values of variables, of 16 KiB at most."""
+    """An exception as data, without secrets. The traceback is text without values of variables, of 16 KiB at most."""
     chain = classify_cause_chain(error)
     told = derived_link(chain)
     text = _traceback(error) if with_traceback else ""
@@ -45,7 +47,8 @@ def _links(error: BaseException) -> Iterator[CauseLink]:
         if isinstance(link, RemoteError):
             yield from _remote(link.record)
         else:
-            yield CauseLink(_category(link), _message(link), type(link).__name__, carrier=_is_carrier(link))
+            name = type(link).__name__[:MAX_NAME_CHARACTERS]
+            yield CauseLink(_category(link), _message(link), name, carrier=_is_carrier(link))
         link = link.__cause__
 
 
@@ -61,20 +64,21 @@ def _category(error: BaseException) -> str | None:
     if isinstance(error, NodeException) and error.fan_out_category and not _is_carrier(error):
         return error.fan_out_category
     category = getattr(error, "category", None)
-    return category if isinstance(category, str) and category else None
+    return redacted(category)[:MAX_NAME_CHARACTERS] if isinstance(category, str) and category else None
 
 
 def _message(error: BaseException) -> str:
     text = f"<a {type(error).__name__} that cannot be printed>"
     with suppress(Exception):
-        text = str(error)
+        text = redacted(str(error))
     return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - len(CUT)] + CUT
 
 
 def _traceback(error: BaseException) -> str:
     if isinstance(error, RemoteError) and error.record.traceback:
         return error.record.traceback
-    text = "".join(traceback.format_exception(error))
+    # Before it is cut: what is left of a secret need not have its shape.
+    text = redacted("".join(traceback.format_exception(error)))
     raw = text.encode(errors="replace")
     if len(raw) <= MAX_TRACEBACK_BYTES:
         return raw.decode()

@@ -8,6 +8,8 @@ from typing import Self
 import click
 
 from orchestrator.errors import CallerError, OperatorError, RollforwardError, RunCancelled
+from orchestrator.log_line import on_one_line
+from orchestrator.redaction import redacted
 
 SUCCEEDED = 0
 FAILED = 1
@@ -73,7 +75,7 @@ class Ending:
 def tell(error: BaseException, *, is_verbose: bool, advice: str | None = None) -> None:
     """Write the sentence to stderr, after the traceback where it is wanted; `advice` stands at its end."""
     if is_verbose and not isinstance(error, click.ClickException):
-        traceback.print_exception(error, file=sys.stderr)
+        click.echo(redacted("".join(traceback.format_exception(error))), err=True, nl=False)
     end = "" if advice is None else f"; {advice}"
     click.echo(f"rollforward: {sentence_of(error)}{end}", err=True)
 
@@ -84,4 +86,4 @@ def _forget_stdout() -> None:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return on_one_line(" ".join(redacted(text).split()))

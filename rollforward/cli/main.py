@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import click
 
+from orchestrator.log_line import SafeFormatter
 from rollforward.cli.failure import USAGE, Ending
 from rollforward.cli.verb import is_verbose, verbose_option
 
@@ -65,11 +66,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(_run(sys.argv[1:] if arguments is None else list(arguments)))
 
 
+def _log_to_stderr(level: str) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(SafeFormatter(logging.Formatter("%(name)s: %(message)s")))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
 def _run(arguments: list[str]) -> int:
     with Ending() as ending:
         ending.is_verbose = any(argument in ("-v", "--verbose") for argument in arguments)
         # What an orchestrator warns of is shown as the run's health; its log is for those who look closer.
-        logging.basicConfig(level="WARNING" if ending.is_verbose else "CRITICAL", format="%(name)s: %(message)s")
+        _log_to_stderr("WARNING" if ending.is_verbose else "CRITICAL")
         with cli.make_context("rollforward", arguments) as context:
             try:
                 cli.invoke(context)
