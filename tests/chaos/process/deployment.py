@@ -14,6 +14,7 @@ from orchestrator.checkpoint.row import Run, RunStatus
 from orchestrator.errors import CheckpointNotFound, OperatorError, RollforwardError
 from tests.chaos.process.history import History
 from tests.chaos.process.member import Member
+from tests.chaos.process.proxy import Proxy
 from tests.chaos.process.relay import HEARD, PUBLISHED, Relay
 from tests.chaos.process.size import Size
 from tests.service.forking import forked
@@ -38,7 +39,8 @@ class NotWithin(Exception):
 class Deployment:
     """All of it in one folder; what is started is ended by `close`.
 
-    `added` is what the environment of a member has beside that of all, by its name.
+    `added` is what the environment of a member has beside that of all, by its name. The first worker and the first
+    orchestrator have their Redis behind a proxy.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Deployment:
         self.history = History(folder / "witness")
         self.relay = Relay(self.redis, seed=seed, duplicates=duplicates)
         self.store = open_store(self.checkpoint_url, namespace="rollforward")
+        self.proxies = {name: Proxy(self.redis.port) for name in ("worker-0", "serve-0")}
         self.workers = [self._worker(number) for number in range(size.workers)]
         self.orchestrators = [self._orchestrator(number) for number in range(size.orchestrators)]
         self.submitted: list[str] = []
@@ -73,6 +76,8 @@ class Deployment:
     async def start(self) -> None:
         """Start every process, and return once the workers have announced themselves."""
         self.relay.start()
+        for proxy in self.proxies.values():
+            await proxy.open()
         for member in (*self.workers, *self.orchestrators):
             member.start()
         await self.until_announced(*self.workers)
@@ -84,6 +89,8 @@ class Deployment:
                 member.wake()
             member.kill_group()
         self.relay.close()
+        for proxy in self.proxies.values():
+            await proxy.close()
         await self.store.close()
         self.redis.stop()
 
@@ -177,13 +184,14 @@ class Deployment:
                 return found
         raise NotWithin(f"not within {seconds:g} s: {what}")
 
-    def environment(self, *, broker: int = PUBLISHED) -> dict[str, str]:
+    def environment(self, *, broker: int = PUBLISHED, port: int | None = None) -> dict[str, str]:
         """The settings of a process of this deployment; workers listen at another database than is published to."""
+        port = port or self.redis.port
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("ROLLFORWARD_", "CELERY_", "CHAOS_"))}
         return {
             **inherited,
-            "ROLLFORWARD_REDIS_URL": self.redis.url,
-            "CELERY_BROKER_URL": f"redis://127.0.0.1:{self.redis.port}/{broker}",
+            "ROLLFORWARD_REDIS_URL": f"redis://127.0.0.1:{port}/{HEARD}",
+            "CELERY_BROKER_URL": f"redis://127.0.0.1:{port}/{broker}",
             "ROLLFORWARD_CHECKPOINT_URL": self.checkpoint_url,
             "ROLLFORWARD_GRAPHS": self.graph,
             "ROLLFORWARD_LEASE_SECONDS": str(self.size.lease_seconds),
@@ -204,7 +212,8 @@ class Deployment:
         return self._member(f"serve-{number}", command, broker=PUBLISHED)
 
     def _member(self, name: str, command: Sequence[str], *, broker: int) -> Member:
-        environment = {**self.environment(broker=broker), **self._added.get(name, {})}
+        port = self.proxies[name].port if name in self.proxies else None
+        environment = {**self.environment(broker=broker, port=port), **self._added.get(name, {})}
         return Member(name, command, folder=self.folder, environment=environment)
 
     async def _is_kept(self, run_id: str) -> bool:

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -50,6 +51,30 @@ async def freeze_worker(field: Field) -> Fault:
             worker.wake()
         until = time.monotonic() + field.deployment.size.lease_seconds
         return Fault(kind="frozen", at=at, until=until, pids=frozenset(pids), detected=detected)
+
+
+async def cut_worker_off(field: Field) -> Fault:
+    """Keep a worker from Redis past its leases."""
+    async with field.victim(only=field.deployment.workers[0]) as (worker, _):
+        at, pids = time.monotonic(), worker.pids
+        with field.deployment.proxies[worker.name].cut():
+            detected = await field.until_begun_again(field.hit(pids), at)
+        until = time.monotonic() + field.deployment.size.lease_seconds
+        return Fault(kind="cut_off", at=at, until=until, pids=frozenset(pids), detected=detected)
+
+
+async def swallow_replies(field: Field) -> Fault:
+    """Let Redis hear a worker and an orchestrator, and these not what it answers, for a while."""
+    worker = field.deployment.workers[0]
+    at, pids = time.monotonic(), worker.pids
+    with ExitStack() as silence:
+        for proxy in field.deployment.proxies.values():
+            silence.enter_context(proxy.silent())
+        await asyncio.sleep(field.random.uniform(0.5, field.deployment.size.lease_seconds * 1.2))
+    back = time.monotonic()
+    detected = await field.until_all_work(back)
+    until = back + field.deployment.size.lease_seconds
+    return Fault(kind="replies", at=at, until=until, pids=frozenset(pids), detected=detected)
 
 
 async def lose_message(field: Field) -> Fault:
@@ -161,6 +186,8 @@ KINDS: dict[str, Injection] = {
     "worker": kill_worker,
     "frozen": freeze_worker,
     "message": lose_message,
+    "cut_off": cut_worker_off,
+    "replies": swallow_replies,
     "orchestrator": kill_orchestrator,
     "split_brain": freeze_orchestrator,
     "redis": kill_redis,

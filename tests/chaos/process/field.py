@@ -59,9 +59,10 @@ class Field:
         self._workers: dict[int, Member] = {}
 
     @asynccontextmanager
-    async def victim(self) -> AsyncIterator[tuple[Member, Execution]]:
+    async def victim(self, *, only: Member | None = None) -> AsyncIterator[tuple[Member, Execution]]:
         """A worker in the middle of an instance that no fault has hit before; nobody else's until the end of this."""
-        worker, execution = await self.until(self._take_busy, what="a worker is in the middle of an instance")
+        take = partial(self._take_busy, only)
+        worker, execution = await self.until(take, what="a worker is in the middle of an instance")
         try:
             yield worker, execution
         finally:
@@ -141,11 +142,12 @@ class Field:
         for run_id in await self.deployment.going_on():
             self.wrong += await self.deployment.asked(partial(self.snapshots.take, self.deployment.store, run_id))
 
-    async def _take_busy(self) -> tuple[Member, Execution] | None:
+    async def _take_busy(self, only: Member | None) -> tuple[Member, Execution] | None:
         latest = time.monotonic() - FRESH * self.deployment.size.seconds
         for execution in self.deployment.history.read().going_on():
             worker = self._worker_of(execution.pid)
-            if execution.began > latest and worker and worker not in self._taken and execution.place not in self._hit:
+            is_free = worker is not None and worker not in self._taken and only in {None, worker}
+            if execution.began > latest and worker and is_free and execution.place not in self._hit:
                 self._taken.add(worker)
                 return worker, execution
         return None

@@ -39,7 +39,9 @@ def _together(kinds: Sequence[str], each: int, at_once: int) -> Iterator[tuple[s
 def _storms(count: int, chooser: random.Random, has_postgres: bool) -> Iterator[tuple[str, ...]]:
     """Up to three at once, of which one is Redis's."""
     redis_kinds = _shuffled(OF_REDIS, chooser)
-    others = _shuffled(("split_brain", "child", "frozen", *(["postgres"] if has_postgres else [])), chooser)
+    others = _shuffled(
+        ("split_brain", "cut_off", "replies", "child", "frozen", *(["postgres"] if has_postgres else [])), chooser
+    )
     while count > 0:
         beside = [next(others) for _ in range(chooser.randrange(3))]
         storm = tuple(dict.fromkeys((next(redis_kinds), *beside)))[:count]

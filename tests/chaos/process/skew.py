@@ -1,11 +1,13 @@
 """Clocks that are a day ahead or behind, in some of the processes: Debian's libfaketime."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from tests.chaos.process.size import Size
 
 LIBRARIES = "usr/lib/*/faketime/libfaketimeMT.so.1"
+FAKED = Path(__file__).parent / "faked"
 OFFSETS = ("+24h", "-24h")
 
 
@@ -32,8 +34,14 @@ def skewed(size: Size, library: Path, *, orchestrators: bool) -> dict[str, Mappi
     """What is added to the environment of all but the last of the workers, and of the orchestrators if so asked."""
     names = [f"worker-{number}" for number in range(size.workers - 1)]
     names += [f"serve-{number}" for number in range(size.orchestrators - 1) if orchestrators]
+    path = os.pathsep.join(part for part in (str(FAKED), os.environ.get("PYTHONPATH", "")) if part)
     # The clock that counts from the start of the machine goes on as it is, as where an administrator sets the time.
     return {
-        name: {"LD_PRELOAD": str(library), "FAKETIME": OFFSETS[at % 2], "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        name: {
+            "LD_PRELOAD": str(library),
+            "FAKETIME": OFFSETS[at % 2],
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "PYTHONPATH": path,
+        }
         for at, name in enumerate(names)
     }

@@ -6,13 +6,14 @@ from statistics import median
 
 from tests.chaos.process.field import Fault
 
-EXPECTED = {"child": 6.0, "worker": 17.0, "frozen": 17.0, "orchestrator": 12.0, "redis": 35.0}
+EXPECTED = {"child": 6.0, "worker": 17.0, "frozen": 17.0, "cut_off": 17.0, "orchestrator": 12.0, "redis": 35.0}
 """Seconds, at the default lease."""
 
 NAMES = {
     "child": "pool child killed",
     "worker": "whole worker killed",
     "frozen": "worker frozen",
+    "cut_off": "worker cut off",
     "message": "message lost",
     "orchestrator": "orchestrator killed",
     "redis": "Redis killed and back",
@@ -20,6 +21,7 @@ NAMES = {
     "rollback": "Redis rolled back",
     "redis_frozen": "Redis frozen and back",
     "flush": "Redis emptied",
+    "replies": "replies of Redis lost",
     "client_kill": "connections cut",
     "maxmemory": "Redis full and back",
     "replica_of": "Redis read-only and back",
