@@ -83,6 +83,7 @@ def test_a_sqlite_file_that_cannot_have_wal_is_named(tmp_path):
         ("redis://192.0.2.1:6379/0", Severity.WARNING),
         ("redis://:hunter2@redis.invalid/0", Severity.WARNING),
         ("amqp://guest@192.0.2.1//", Severity.WARNING),
+        ("sentinel://192.0.2.1:26379;sentinel://192.0.2.2:26379", Severity.WARNING),
         ("rediss://192.0.2.1/0", Severity.OK),
         ("amqps://192.0.2.1//", Severity.OK),
         ("rediss://192.0.2.1/0?ssl_cert_reqs=none", Severity.WARNING),
@@ -140,6 +141,10 @@ def test_a_broker_that_is_no_redis_is_looked_at_as_well():
 def test_each_redis_is_looked_at_once(broker, expected):
     settings = Settings(redis_url="redis://one/0", broker_url=broker, checkpoint_url="sqlite:///state.db")
     assert [role.name for role in roles(settings)] == expected
+
+
+def test_without_a_deployment_there_is_no_redis_to_look_at():
+    assert list(roles(Settings(checkpoint_url="sqlite:///state.db"))) == []
 
 
 def test_a_socket_is_spelled_as_the_client_of_redis_does():

@@ -13,7 +13,8 @@ from rollforward.cli.examination.role import BROKER, CHECKPOINTS, roles
 from workers.settings import Settings
 
 _LEAST_SECRET_BYTES = 16
-_PLAIN = {"redis": "rediss", "amqp": "amqps", "pyamqp": "amqps"}
+_WITH_TLS = {"redis": "rediss://", "amqp": "amqps://", "pyamqp": "amqps://"}
+_ENCRYPTED = frozenset({"rediss", "amqps"})
 _UNCHECKED = re.compile(r"(CERT_)?NONE", re.IGNORECASE)
 
 
@@ -28,11 +29,9 @@ def judged(subject: str, url: str) -> Finding:
     parts = urlsplit(url)
     if parts.scheme == "unix" or not parts.hostname or is_local(parts.hostname):
         return well("tls", "on this host", subject=subject)
-    if parts.scheme in _PLAIN:
-        found = (
-            f"NOT ENCRYPTED: {parts.scheme}:// to {parts.hostname}; passwords, items and results are read on the way"
-        )
-        return warning("tls", found, f"use {_PLAIN[parts.scheme]}://", subject=subject)
+    if parts.scheme not in _ENCRYPTED:
+        found = f"NOT ENCRYPTED: {parts.scheme}:// to {parts.hostname}; all that travels is read on the way"
+        return warning("tls", found, f"use {_WITH_TLS.get(parts.scheme, 'TLS')}", subject=subject)
     checked = parse_qs(parts.query).get("ssl_cert_reqs", ["required"])[-1]
     if _UNCHECKED.fullmatch(checked):
         found = f"encrypted, and whoever answers for {parts.hostname} is believed"

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rollforward.cli.record import redis_url
 from workers.settings import Settings
 
 LEDGER = "ledger"
@@ -28,8 +27,11 @@ class Role:
 
 
 def roles(settings: Settings) -> Iterator[Role]:
-    """Each Redis; a broker that is the ledger's own Redis is no other role."""
-    ledger = redis_url(settings)
+    """Each Redis that is named; a broker in the ledger's own Redis is no other role.
+
+    That of an embedded run is not named: we start it ourselves, as it is to be.
+    """
+    ledger = settings.redis_url
     if ledger is not None:
         yield Role(LEDGER, ledger)
     broker = settings.broker_url and _in_spelling_of_client(settings.broker_url)
