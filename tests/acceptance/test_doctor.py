@@ -217,9 +217,14 @@ def test_what_a_narrow_user_may_not_ask_is_not_held_against_the_server(cli, own_
     assert "hidden" in found.of("redis_keys", "ledger")["found"]
 
 
-@pytest.mark.parametrize(("missing", "check"), [("-info", "redis"), ("-set", "redis_probe")])
-def test_a_user_that_cannot_work_is_refused(cli, own_redis, missing, check):
-    assert bad(deployed(cli, narrow(own_redis, missing))) == {(check, "ledger", "refused")}
+@pytest.mark.parametrize(
+    ("missing", "check", "way_out"),
+    [("-info", "redis", "ask as the orchestrator's user"), ("-set", "redis_probe", "give this user the rights")],
+)
+def test_a_user_that_cannot_work_is_refused(cli, own_redis, missing, check, way_out):
+    found = examined(deployed(cli, narrow(own_redis, missing)))
+    assert found.bad() == {NO_WORKER, (check, "ledger", "refused")}
+    assert way_out in found.of(check, "ledger")["way_out"]
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from redis.exceptions import NoPermissionError, ResponseError
 
 from backends.checkpointers.sql.migration import SchemaState
+from backends.health.redis import is_denied
 from backends.health.sql import DatabaseFacts
 from orchestrator.errors import LedgerUnavailable
 from rollforward.cli.examination.clock import clock
@@ -194,3 +196,19 @@ def test_workers_of_several_code_versions_are_named(fact):
     found = checks(worker("a", "12ab"), worker("b", "12ab", **{fact: "2"}), here=[])
     check = "code_version" if fact == "code_version" else "rollforward_version"
     assert [name for name, severity in found.items() if severity != "ok"] == [check]
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (NoPermissionError("this user has no permissions to run the 'evalsha' command"), True),
+        (ResponseError("The user executing the script can't run this command or subcommand"), True),
+        (ResponseError("ACL failure in script: User worker has no permissions to run the 'hsetnx' command"), True),
+        (ResponseError("MISCONF Redis is configured to save its file"), False),
+        (ConnectionError("refused"), False),
+    ],
+)
+def test_what_a_user_may_not_do_is_told_from_what_the_server_cannot(cause, expected):
+    error = LedgerUnavailable("away")
+    error.__cause__ = cause
+    assert is_denied(error) is expected
