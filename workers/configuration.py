@@ -1,9 +1,11 @@
 """How Celery is set: the values, and why those that are not obvious are what they are."""
 
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from kombu.entity import Exchange, Queue
 
+from backends.ledgers.redis.client import warn_of_transport
 from workers.settings import Settings
 
 DAY_SECONDS = 86_400
@@ -93,9 +95,11 @@ def _delivery(settings: Settings) -> dict[str, Any]:
 
 
 def _broker(settings: Settings) -> dict[str, Any]:
-    url = broker_url(settings)
+    url, tls = _tls_apart(broker_url(settings))
+    warn_of_transport(settings.broker or "")
     return {
         "broker_url": url,
+        "broker_use_ssl": tls or False,
         # Celery lets CELERY_BROKER_URL win over `broker_url`; here the settings have decided already.
         "broker_read_url": url,
         "broker_write_url": url,
@@ -111,6 +115,19 @@ def _broker(settings: Settings) -> dict[str, Any]:
         # A broker's hiccup must not kill hours of work; reports have a connection of their own.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
     }
+
+
+def _tls_apart(url: str | None) -> tuple[str | None, dict[str, Any]]:
+    """The URL without what it says of TLS, and that: by itself, kombu checks no certificate of a Redis."""
+    if url is None or not url.startswith("rediss:"):
+        return url, {}
+    parts = urlsplit(url)
+    given = dict(parse_qsl(parts.query))
+    tls: dict[str, Any] = {name: value for name, value in given.items() if name.startswith("ssl_")}
+    if "ssl_check_hostname" in tls:
+        tls["ssl_check_hostname"] = tls["ssl_check_hostname"].lower() not in ("0", "f", "false", "n", "no")
+    left = urlencode({name: value for name, value in given.items() if name not in tls})
+    return parts._replace(query=left).geturl(), {"ssl_cert_reqs": "required", **tls}
 
 
 def is_redis(url: str | None) -> bool:

@@ -93,6 +93,19 @@ def test_a_unix_socket_is_spelled_as_kombu_does():
     assert broker_url(Settings(redis_url="unix:///tmp/a.sock?db=3")) == "redis+socket:///tmp/a.sock?virtual_host=3"
 
 
+def test_a_broker_behind_tls_has_its_certificate_checked():
+    values = celery_configuration(Settings(redis_url="rediss://u:p@h:6380/1?ssl_ca_certs=/ca.pem&db=2"))
+    assert values["broker_url"] == values["broker_read_url"] == "rediss://u:p@h:6380/1?db=2"
+    assert values["broker_use_ssl"] == {"ssl_cert_reqs": "required", "ssl_ca_certs": "/ca.pem"}
+
+
+def test_what_a_url_says_of_tls_is_what_kombu_is_told():
+    asked = "?ssl_cert_reqs=none&ssl_check_hostname=false"
+    told = celery_configuration(Settings(redis_url=f"rediss://h{asked}"))["broker_use_ssl"]
+    assert told == {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
+    assert configuration()["broker_use_ssl"] is False
+
+
 def test_the_settings_decide_on_the_broker(monkeypatch):
     monkeypatch.setenv("CELERY_BROKER_URL", "redis://from-the-environment/0")
     app = build_app(Settings(broker_url=REDIS))

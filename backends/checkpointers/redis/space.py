@@ -12,7 +12,7 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import NoScriptError
 
 from backends.checkpointers.redis.keys import Keys
-from backends.ledgers.redis.client import async_client, without_password
+from backends.ledgers.redis.client import advice_for, async_client, without_password
 from backends.lua_script import script, scripts
 from orchestrator.checkpoint.row import Ownership
 from orchestrator.errors import CallerError, CheckpointUnavailable, Fenced
@@ -91,8 +91,8 @@ class RedisSpace:
     def _unavailable(self, error: redis.RedisError) -> CheckpointUnavailable:
         place = without_password(self._url)
         return CheckpointUnavailable(
-            f"the checkpoint store {place} cannot be used: {error}; see that this Redis is up, takes writes from this "
-            "user and has memory and disk left"
+            f"the checkpoint store {place} cannot be used: {error}; "
+            f"{advice_for(error) or 'see that this Redis is up and has memory and disk left'}"
         )
 
     def _client(self) -> redis.asyncio.Redis:

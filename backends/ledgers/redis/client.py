@@ -1,7 +1,10 @@
 """How the ledger connects to Redis, and what its failures mean."""
 
+import ipaddress
+import logging
+from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import redis
 import redis.asyncio
@@ -20,6 +23,14 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from orchestrator.errors import Fenced, LedgerLost, LedgerUnavailable
+
+logger = logging.getLogger(__name__)
+
+IN_THE_CLEAR = (
+    "Redis is spoken to without TLS beyond this host: passwords, items and results can be read and changed on the way; "
+    "use rediss://"
+)
+UNCHECKED = "the certificate of Redis is not checked: anyone on the way can stand in for it; drop ssl_cert_reqs"
 
 _RETRIES = 5
 
@@ -41,6 +52,34 @@ def without_password(url: str) -> str:
     return f"{parts.scheme}://{place}{parts.path}"
 
 
+def transport_flaw(url: str) -> str | None:
+    """What lets others on the way to a Redis listen in; None where nothing does."""
+    parts = urlsplit(url)
+    if parts.scheme == "rediss":
+        (wanted,) = parse_qs(parts.query).get("ssl_cert_reqs", ["required"])[-1:]
+        is_checked = wanted.lower().removeprefix("cert_") == "required"
+        return None if is_checked else UNCHECKED
+    if parts.scheme != "redis" or is_loopback(parts.hostname or "localhost"):
+        return None
+    return IN_THE_CLEAR
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is of this host alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+@cache
+def warn_of_transport(url: str) -> None:
+    """Log it once, loudly, where others can listen in."""
+    flaw = transport_flaw(url)
+    if flaw is not None:
+        logger.warning(flaw, extra={"url": without_password(url)})
+
+
 def failure(error: redis.RedisError, url: str, *, run_id: str = "", epoch: int = 0) -> Exception:
     """What an error of the client means here; itself where it shows a mistake of ours, which no waiting mends."""
     text = str(error)
@@ -49,14 +88,20 @@ def failure(error: redis.RedisError, url: str, *, run_id: str = "", epoch: int =
             return Fenced(run_id, epoch)
         if "LEDGERLOST" in text:
             return LedgerLost(run_id)
-    advice = _advice(error, text)
+    advice = advice_for(error)
     if advice is None and isinstance(error, _OUR_MISTAKES):
         return error
-    return LedgerUnavailable(f"Redis at {without_password(url)}: {text}; {advice or 'look at its log'}")
+    return LedgerUnavailable(f"Redis at {without_password(url)}: {text}; {advice or _last_advice(error)}")
 
 
-def _advice(error: redis.RedisError, text: str) -> str | None:
+def _last_advice(error: redis.RedisError) -> str:
+    is_away = isinstance(error, ConnectionError | TimeoutError)
+    return "start it, or check ROLLFORWARD_REDIS_URL" if is_away else "look at its log"
+
+
+def advice_for(error: redis.RedisError) -> str | None:
     """What to do about it; None where nothing in particular."""
+    text = str(error)
     for kinds, words, advice in _ADVICE:
         if isinstance(error, kinds) or any(word in text for word in words):
             return advice
@@ -77,7 +122,12 @@ _ADVICE: tuple[tuple[tuple[type[Exception], ...], tuple[str, ...], str], ...] = 
         "give this user the commands and keys that docs/security.md lists",
     ),
     ((ClusterDownError,), ("BUSY ", "TRYAGAIN", "NOREPLICAS"), "it is busy or failing over; wait, or look at its log"),
-    ((ConnectionError, TimeoutError), (), "start it, or check ROLLFORWARD_REDIS_URL"),
+    (
+        (),
+        ("CERTIFICATE_VERIFY_FAILED",),
+        "its certificate is signed by nobody who is known here, or for another name: "
+        "add ?ssl_ca_certs=FILE to the URL, with the certificate of your authority",
+    ),
 )
 
 
@@ -86,6 +136,7 @@ def _backoff() -> ExponentialWithJitterBackoff:
 
 
 def _settings(url: str, name: str) -> dict[str, Any]:
+    warn_of_transport(url)
     settings = {"socket_timeout": 10, "socket_connect_timeout": 5, "health_check_interval": 30, "client_name": name}
     keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
     return {**settings, **keepalive, "protocol": 2}
