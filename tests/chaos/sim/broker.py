@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import BrokerUnavailable
 from orchestrator.execution.executor import Capacity, Hint
 from orchestrator.identity import Slot
 from tests.chaos.sim.gate import Gate
@@ -18,6 +19,11 @@ class Broker:
     def __init__(self, world: "World") -> None:
         self._world = world
         self.queue: asyncio.Queue[Hint] = asyncio.Queue()
+        self.away_until = 0.0
+
+    @property
+    def is_away(self) -> bool:
+        return self._world.now() < self.away_until
 
     def publish(self, hint: Hint) -> None:
         scenario, rng = self._world.scenario, self._world.rng
@@ -42,11 +48,18 @@ class SimulatedExecutor:
 
     async def dispatch(self, hints: Sequence[Hint]) -> None:
         await self._gate.passing()
-        for hint in hints:
+        await self._world.fate.spring("dispatch", self._gate, is_before=True)
+        # Where it is away, some of them may have been passed on before.
+        passed = self._world.rng.randint(0, len(hints) - 1) if self._world.broker.is_away else len(hints)
+        for hint in hints[:passed]:
             slot = Slot(hint.fan_out, hint.index, hint.generation)
             if slot not in self._world.witness.queued:
                 self._world.witness.history.blame("queued before published", str(slot), "published only")
             self._world.broker.publish(hint)
+        if passed < len(hints):
+            self._world.count("publish_refused")
+            raise BrokerUnavailable("simulated: it cannot be reached")
+        await self._world.fate.spring("dispatch", self._gate, is_before=False)
 
     async def capacity(self, _graph: str, _fingerprint: str) -> Capacity:
         return self._world.capacity()

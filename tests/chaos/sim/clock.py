@@ -2,7 +2,7 @@
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,17 +10,23 @@ BEGIN_SECONDS = 1000.0
 BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
 
 
-class NothingLeft(Exception):
-    """Nothing is ready and nothing is scheduled: what is waited for can never come."""
+MOST_TURNS = 300_000
+"""More than any simulation needs that comes to an end."""
+
+
+class NothingLeft(BaseException):
+    """Nothing is ready and nothing is scheduled, or it goes round for ever: what is waited for can never come."""
 
 
 class _Jump(selectors.SelectSelector):
     """Waits for nothing; lets the time pass instead."""
 
     now = BEGIN_SECONDS
+    turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
+        self.turns += 1
+        if timeout is None or self.turns > MOST_TURNS:
             raise NothingLeft
         self.now += max(timeout, 0.0)
         return []
@@ -37,6 +43,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jump.now
 
+    def wind_up(self) -> None:
+        """Give those who are left as many turns as a simulation has."""
+        self._jump.turns = 0
+
     def now(self) -> datetime:
         return BEGIN + timedelta(seconds=self.time())
 
@@ -44,10 +54,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Nobody sleeps in a selector that would have to be woken."""
 
 
-def run_virtually(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine to its end on a loop of its own."""
+def run_virtually(main: Coroutine[Any, Any, Any], *, afterwards: Callable[[], Coroutine[Any, Any, None]]) -> Any:
+    """Run a coroutine to its end on a loop of its own; `afterwards` sends away whoever is left, however it ended."""
     loop = VirtualLoop()
     try:
         return loop.run_until_complete(main)
     finally:
+        loop.wind_up()
+        loop.run_until_complete(afterwards())
         loop.close()

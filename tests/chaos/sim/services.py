@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import CheckpointUnavailable, LedgerUnavailable
+from orchestrator.errors import CheckpointUnavailable, LedgerUnavailable, RollforwardError
 from tests.chaos.sim.gate import Gate
 
 if TYPE_CHECKING:
@@ -41,15 +41,17 @@ class Line:
         self._weather = weather
         self._error = error
 
-    async def there(self) -> None:
+    async def there(self, verb: str) -> None:
         await self._gate.passing()
+        await self.world.fate.spring(verb, self._gate, is_before=True)
         await asyncio.sleep(self.world.rng.uniform(0.0002, 0.004))
         await self._gate.passing()
         self.world.steps += 1
         if self.is_cut or self._weather.is_refusing():
             raise self._error("simulated: it cannot be reached")
 
-    async def back(self) -> None:
+    async def back(self, verb: str) -> None:
+        await self.world.fate.spring(verb, self._gate, is_before=False)
         await asyncio.sleep(self.world.rng.uniform(0.0002, 0.004))
         await self._gate.passing()
         if self.is_cut or self._weather.loses_reply():
@@ -63,19 +65,22 @@ class LedgerOfWorker:
         self.line = Line(world, gate, actor, weather=world.ledger_weather, error=LedgerUnavailable)
 
     async def call(self, verb: str, *args: Any, **named: Any) -> Any:
-        await self.line.there()
+        await self.line.there(verb)
         world = self.line.world
         answer = getattr(world.ledger, verb)(*args, **named)
+        world.script.note(self.line.actor, verb, args, named, answer)
         world.witness.ledger(self.line.actor, verb, args, named, answer)
-        await self.line.back()
+        await self.line.back(verb)
         return answer
 
-    async def insist(self, verb: str, *args: Any, **named: Any) -> Any:
-        while True:
+    async def insist(self, verb: str, *args: Any, unless: Callable[[], bool] = lambda: False, **named: Any) -> Any:
+        """Make a call until it is answered, or its answer is not wanted any more."""
+        while not unless():
             try:
                 return await self.call(verb, *args, **named)
             except LedgerUnavailable:
                 await asyncio.sleep(self.line.world.rng.uniform(0.1, 1))
+        return None
 
 
 class LedgerOfServer:
@@ -86,23 +91,33 @@ class LedgerOfServer:
 
     def __getattr__(self, verb: str) -> Any:
         async def call(*args: Any, **named: Any) -> Any:
-            await self.line.there()
-            world = self.line.world
-            answer = await getattr(world.ledger, verb)(*args, **named)
+            await self.line.there(verb)
+            answer = await self._act(verb, args, named)
             if verb not in READS:
-                world.witness.ledger(self.line.actor, verb, args, named, answer)
-            await self.line.back()
+                self.line.world.witness.ledger(self.line.actor, verb, args, named, answer)
+            await self.line.back(verb)
             return answer
 
         return call
 
     async def reports(self, run_id: str, fan_outs: Any, *, wait_seconds: float) -> Any:
-        await self.line.there()
+        await self.line.there("reports")
         ledger = self.line.world.ledger
-        answer = await ledger.reports(run_id, fan_outs, wait_seconds=wait_seconds)
-        await self.line.there()
+        answer = await self._act("reports", (run_id, fan_outs), {"wait_seconds": wait_seconds})
+        await self.line.there("heard")
         if ledger is not self.line.world.ledger:
-            answer = await self.line.world.ledger.reports(run_id, fan_outs, wait_seconds=0)
+            answer = await self._act("reports", (run_id, fan_outs), {"wait_seconds": 0})
+        return answer
+
+    async def _act(self, verb: str, args: Any, named: Any) -> Any:
+        world = self.line.world
+        ledger = world.ledger
+        try:
+            answer = await getattr(ledger, verb)(*args, **named)
+        except RollforwardError as error:
+            world.script.note(self.line.actor, verb, args, named, type(error), ledger=ledger)
+            raise
+        world.script.note(self.line.actor, verb, args, named, answer, ledger=ledger)
         return answer
 
 
@@ -114,21 +129,21 @@ class StoreOfServer:
 
     def __getattr__(self, verb: str) -> Any:
         async def call(*args: Any, **named: Any) -> Any:
-            await self.line.there()
+            await self.line.there(verb)
             world = self.line.world
             answer = await getattr(world.store, verb)(*args, **named)
             world.witness.store(self.line.actor, verb, args, answer)
-            await self.line.back()
+            await self.line.back(verb)
             return answer
 
         return call
 
     async def slots(self, *args: Any, **named: Any) -> AsyncIterator[Any]:
-        await self.line.there()
+        await self.line.there("slots")
         async for row in self.line.world.store.slots(*args, **named):
             yield row
 
     async def errors(self, *args: Any, **named: Any) -> AsyncIterator[Any]:
-        await self.line.there()
+        await self.line.there("errors")
         async for row in self.line.world.store.errors(*args, **named):
             yield row

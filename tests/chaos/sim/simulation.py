@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tests.chaos.sim.clock import NothingLeft, run_virtually
 from tests.chaos.sim.history import Event, History, Violation
 from tests.chaos.sim.scenario import Scenario
+from tests.chaos.sim.script import Act
 from tests.chaos.sim.verdict import judge
 from tests.chaos.sim.world import World, on_virtual_time
 
@@ -40,24 +41,30 @@ class Outcome:
 
 def simulate(seed: int) -> Outcome:
     """Play one seed to its end."""
+    return played(seed)[0]
+
+
+def played(seed: int, *, is_script_kept: bool = False) -> tuple[Outcome, list[Act]]:
+    """Play one seed to its end; the acts on its ledger come with it where they are asked for."""
     logging.disable(logging.CRITICAL)
+    worlds: list[World] = []
+    playing = _play(Scenario.of(seed), worlds, is_script_kept=is_script_kept)
     try:
-        outcome: Outcome = run_virtually(_play(Scenario.of(seed)))
+        is_over: bool = run_virtually(playing, afterwards=lambda: worlds[0].end())
+    except NothingLeft:
+        is_over = False
     finally:
         logging.disable(logging.NOTSET)
-    return outcome
+    [world] = worlds
+    return Outcome(seed, world.steps, not is_over, world.faults, world.history), world.script.acts
 
 
-async def _play(scenario: Scenario) -> Outcome:
+async def _play(scenario: Scenario, worlds: list[World], *, is_script_kept: bool) -> bool:
     with on_virtual_time(asyncio.get_running_loop()):
-        world = World(scenario)
-        try:
-            is_over = await world.live()
-        except NothingLeft:
-            is_over = False
+        world = World(scenario, is_script_kept=is_script_kept)
+        worlds.append(world)
+        is_over = await world.live()
         if is_over:
             await judge(world)
-        history, steps = world.witness.history, world.steps
-        shown = History(list(history.events), list(history.violations))
-        await world.end()
-    return Outcome(scenario.seed, steps, not is_over, world.faults, shown)
+        world.close()
+    return is_over

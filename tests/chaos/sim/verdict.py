@@ -63,21 +63,24 @@ def _judge_report(world: "World", report: Any) -> None:
 
 
 def _judge_executions(world: "World") -> None:
-    expected = sum(row.instance_count for row in world.kept(world.run_id).fan_outs.values() if not row.key.lineage)
+    rows = world.kept(world.run_id).fan_outs.values()
+    expected = sum(row.instance_count for row in rows if world.is_on_workers(row.id))
     # Where a run fails, all that ran with the failed instance is run again.
     is_resumed = world.scenario.shape == "fail_fast"
     again = world.scenario.count * len(world.scenario.failing) if is_resumed else 0
-    allowed = expected + world.extra + again
-    if world.witness.executions > allowed and not (is_resumed and world.extra):
+    allowed = expected + world.fate.extra + again
+    if world.witness.executions > allowed and not (is_resumed and world.fate.extra):
         _blame(world, "executions have a reason", f"{world.witness.executions} of {allowed}")
 
 
 def _judge_keys(world: "World") -> None:
-    # What stays behind where the ledger or its owner was away at that very moment costs memory only.
-    excuses = {kind for kind in world.faults if "ledger" in kind or "server" in kind or kind in {"wipe", "rollback"}}
-    if world.run_id in world.ledger._runs and not excuses:
+    # What stays behind where the ledger or its owner was away at that very moment costs memory only. Once it was
+    # forgotten, nobody brings it back but a rollback.
+    is_excused = any("ledger" in kind or "server" in kind or "step" in kind for kind in world.faults)
+    is_excused = (is_excused and not world.witness.is_forgotten) or bool({"wipe", "rollback"} & set(world.faults))
+    if world.run_id in world.ledger._runs and not is_excused:
         _blame(world, "no keys are left", "the run is over and has entries")
 
 
 def _blame(world: "World", invariant: str, told: str) -> None:
-    world.witness.history.blame(invariant, world.run_id, told)
+    world.witness.blame(invariant, world.run_id, told)

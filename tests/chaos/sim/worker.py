@@ -1,7 +1,7 @@
 """A worker as `recording.md` has it: claim, run, beat, keep progress, report until it is taken or stale."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.context import Cancellation
@@ -28,15 +28,18 @@ class Lease:
     def __init__(self, work: Claimed) -> None:
         self.work = work
         self.cancellation = Cancellation()
+        self.is_lost = False
         self.running: asyncio.Task[Report] | None = None
 
     @property
     def held(self) -> Held:
         return Held(self.work.slot, self.work.token)
 
-    def stop(self, reason: str) -> None:
+    def stop(self, beat: Beat) -> None:
+        """Stop the work; what a lost one comes to is not wanted any more."""
+        self.is_lost = self.is_lost or beat is Beat.LOST
         if not self.cancellation.is_requested:
-            self.cancellation.request(reason)
+            self.cancellation.request(beat.value)
             if self.running is not None:
                 self.running.cancel()
 
@@ -44,16 +47,17 @@ class Lease:
 class Child:
     """One process of a worker; `slots` instances run in it at once."""
 
-    def __init__(self, world: "World", name: str, slots: int) -> None:
+    def __init__(self, world: "World", name: str, slots: int, *, has_graph: Callable[[], bool]) -> None:
         self.gate = world.new_gate()
         self.owner = name
+        self._has_graph = has_graph
         self.ledger = LedgerOfWorker(world, self.gate, name)
         self._world = world
         self._slots = slots
         self._leases: dict[str, Lease] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._places = asyncio.Semaphore(slots)
-        self._spawn(self._pull())
+        self._pulling = self._spawn(self._pull())
         self._spawn(self._beat())
 
     @property
@@ -67,6 +71,11 @@ class Child:
         self.gate.kill()
         for task in list(self._tasks):
             task.cancel()
+
+    def hand_back(self) -> None:
+        """Take nothing more, and give others what it has not finished; meanwhile it works on."""
+        self._pulling.cancel()
+        self._spawn(self.ledger.insist("release", self.owner, has_died=False))
 
     def _spawn(self, coroutine: Any) -> "asyncio.Task[Any]":
         task = asyncio.create_task(coroutine)
@@ -90,6 +99,10 @@ class Child:
     async def _take(self, hint: Hint) -> None:
         slot, token = Slot(hint.fan_out, hint.index, hint.generation), self._world.nonce(self.owner)
         insist = self.ledger.insist
+        if not self._has_graph():
+            self._world.count("declined")
+            await insist("decline", hint.run_id, [slot], worker=self.owner, reason="no such graph")
+            return
         [answer] = await insist("claim", hint.run_id, [slot], owner=self.owner, token=token, ttl_seconds=LEASE_SECONDS)
         if answer.claimed is None:
             return
@@ -115,7 +128,7 @@ class Child:
             if not lease.cancellation.is_requested or self.gate.is_dead:
                 raise
             done = never_begun(lease.work, briefing, runtime)
-        await self.ledger.insist("report", lease.work.run_id, [done])
+        await self.ledger.insist("report", lease.work.run_id, [done], unless=lambda: lease.is_lost)
 
     async def _keep(self, run_id: str, held: Held, entries: Sequence[bytes]) -> bool:
         return bool(await self.ledger.call("progress", run_id, held, entries))
@@ -132,7 +145,7 @@ class Child:
         except LedgerUnavailable:
             return
         if answer is not Beat.OK:
-            lease.stop(answer.value)
+            lease.stop(answer)
 
 
 class Worker:
@@ -140,12 +153,17 @@ class Worker:
 
     def __init__(self, world: "World", name: str, slots: int) -> None:
         self.slots = slots
+        self.other_code_until = 0.0
         self._world = world
         self._name = name
         self._born = 0
         self._gate: Gate = world.new_gate()
         self._parent = LedgerOfWorker(world, self._gate, f"{name}.parent")
         self.child = self._new_child()
+
+    @property
+    def has_graph(self) -> bool:
+        return self._world.now() >= self.other_code_until
 
     def kill_child(self) -> None:
         """The parent sees it and releases what the child held."""
@@ -159,6 +177,14 @@ class Worker:
         if not self.child.gate.is_dead:
             self.child.die()
             self._world.spawn(self._succeed(self.child, self._world.rng.uniform(5, 40), releases=False))
+
+    async def shut_down(self, seconds: float) -> None:
+        """As a warm shutdown whose patience ends: what is unfinished is handed back, and soon the process is gone."""
+        child = self.child
+        child.hand_back()
+        await asyncio.sleep(seconds)
+        if child is self.child:
+            self.kill_child()
 
     async def freeze(self, seconds: float) -> None:
         child = self.child
@@ -182,4 +208,4 @@ class Worker:
 
     def _new_child(self) -> Child:
         self._born += 1
-        return Child(self._world, f"{self._name}.{self._born}", self.slots)
+        return Child(self._world, f"{self._name}.{self._born}", self.slots, has_graph=lambda: self.has_graph)
