@@ -30,7 +30,7 @@ chaos: $(READY) ## kill KILLS processes of real deployments, from SEED, then cra
 	ROLLFORWARD_PROPERTY_EXAMPLES=$${EXAMPLES:-3000} $(BIN)/pytest -q --timeout 3600 tests/property
 
 crashpoints: $(READY) ## end a process at every point of the crash matrix, over every store
-	$(BIN)/python -m tests.chaos.crashpoints
+	$(BIN)/python -m tests.chaos.crashpoints --jobs 2
 
 check: lint format types layers sizes test ## everything CI asks for; the tests come last
 

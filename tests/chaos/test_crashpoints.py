@@ -11,7 +11,15 @@ from tests.chaos.crash.row import ROWS, names_of_points
 
 ROOT = Path(__file__).parents[2]
 LAYERS = ("orchestrator", "backends", "workers", "rollforward")
-CHOSEN = {"W3": "first", "W6": "middle", "O2": "first", "O6": "last", "O8": "only"}
+CHOSEN = (
+    ("W3", "first"),
+    ("W6", "middle"),
+    ("W7", "middle"),
+    ("O2", "first"),
+    ("O6", "last"),
+    ("O6", "batch"),
+    ("O8", "only"),
+)
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -28,7 +36,8 @@ def test_every_point_of_the_code_is_a_row_and_every_row_that_names_one_has_it() 
     assert sorted(points_of_the_code()) == sorted(names_of_points())
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.name in CHOSEN], ids=lambda row: row.name)
-def test_a_crash_costs_what_the_matrix_says(row, tmp_path):
-    verdict = judged(row, CHOSEN[row.name], tmp_path, url=f"sqlite:///{tmp_path}/state.db")
+@pytest.mark.parametrize(("name", "place"), CHOSEN)
+def test_a_crash_costs_what_the_matrix_says(name, place, tmp_path):
+    (row,) = (row for row in ROWS if row.name == name and place in row.places)
+    verdict = judged(row, place, tmp_path, kind="sqlite")
     assert verdict.faults == ()

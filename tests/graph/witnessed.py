@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,25 +35,34 @@ def bear_witness(index: int | None) -> None:
 async def square(state: Number) -> dict[str, Any]:
     bear_witness(current_fan_out_index())
     await asyncio.sleep(SECONDS)
-    if state.number % 10 == 3:
-        raise ValueError(f"{state.number} ends with a three")
-    return {"square": state.number**2}
+    return squared(state.number)
+
+
+def squared(number: int) -> dict[str, Any]:
+    if number % 10 == 3:
+        raise ValueError(f"{number} ends with a three")
+    return {"square": number**2}
 
 
 async def total(state: Numbers) -> dict[str, Any]:
     return {"total": sum(state.squares)}
 
 
-number = GraphBuilder(Number).add_node("square", square).set_entry("square").add_edge("square", END).compile("one")
+def number_by(work: Callable[[Number], Awaitable[dict[str, Any]]]) -> CompiledGraph[Number]:
+    """The graph of one number."""
+    return GraphBuilder(Number).add_node("square", work).set_entry("square").add_edge("square", END).compile("one")
 
 
-def squares_of(name: str, *, concurrency: int) -> CompiledGraph[Numbers]:
+number = number_by(square)
+
+
+def squares_of(name: str, *, concurrency: int, subgraph: CompiledGraph[Number] = number) -> CompiledGraph[Numbers]:
     """The squares of numbers, and their total; what fails is collected."""
     return (
         GraphBuilder(Numbers)
         .add_fan_out_node(
             "squares",
-            subgraph=number,
+            subgraph=subgraph,
             items_field="numbers",
             item_field="number",
             collect_field="square",

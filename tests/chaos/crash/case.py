@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from backends.opening import open_store
+from orchestrator.errors import InstanceLost
 from tests.chaos.crash.row import COUNT, Row
 from tests.chaos.crash.world import RUN, World
+from tests.service.postgres import PostgresServer
 
 NUMBERS = list(range(COUNT))
-SQUARES = [number**2 for number in NUMBERS if number % 10 != 3]
-FAILED = [str(number) for number in NUMBERS if number % 10 == 3]
+FAILING = frozenset(number for number in NUMBERS if number % 10 == 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +29,18 @@ class Verdict:
         return f"executions={self.executions} records={self.records} {said}"
 
 
-def judged(row: Row, place: str, folder: Path, *, url: str | None) -> Verdict:
-    """Run a case in an empty folder; without a URL the checkpoints are in its Redis."""
+def judged(row: Row, place: str, folder: Path, *, kind: str, postgres: PostgresServer | None = None) -> Verdict:
+    """Run a case in an empty folder, over a store of this kind."""
     nth = row.places[place]
-    with World(folder, url=url, crash=f"{row.point}:{nth}" if row.point else None) as world:
-        command = world.begin(NUMBERS)
+    with World(folder, kind=kind, postgres=postgres, crash=f"{row.point}:{nth}" if row.point else None) as world:
+        world.begin(NUMBERS, graph=row.graph, processes=row.processes)
         if row.fault is not None:
             row.fault(world, nth)
-        ended = world.end(command)
+        ended = world.end()
         if row.point is not None:
             world.wait_until_crashed(nth)
-        recorded = recorded_of(world.deployment.checkpoint_url)
-        faults = tuple(_faults(row, world, ended, recorded))
+        recorded = recorded_of(world.store.url)
+        faults = tuple(_faults(row, nth, world, ended=ended, recorded=recorded))
         return Verdict(world.deployment.executions().total(), len(recorded), faults)
 
 
@@ -57,21 +58,41 @@ def recorded_of(url: str) -> list[int]:
     return asyncio.run(read())
 
 
-def _faults(row: Row, world: World, ended: dict[str, Any], recorded: list[int]) -> Iterator[str]:
+def _faults(row: Row, nth: int, world: World, *, ended: dict[str, Any], recorded: list[int]) -> Iterator[str]:
     executions = world.deployment.executions()
     least, most = (COUNT + extra for extra in row.extra)
     if set(executions) != set(NUMBERS) or not least <= executions.total() <= most:
         yield f"executed {dict(sorted(executions.items()))}, expected {least} to {most}"
+    lost = {nth - 1} if row.is_poison else set[int]()
+    if row.is_poison and any(count > 1 for index, count in executions.items() if index not in lost):
+        yield f"executed {dict(sorted(executions.items()))}: a neighbour was charged"
     if sorted(recorded) != NUMBERS:
         yield f"recorded {sorted(recorded)}"
-    if not _is_undisturbed(ended):
+    if not _is_as_undisturbed(ended, lost):
         yield f"ended as {ended}"
     proof = world.deployment.command("verify", RUN, "-o", "json")
     if not proof["ok"]:
         yield f"verify says {proof}"
+    left = _left_in_ledger(world)
+    if left:
+        yield f"left in the ledger: {left}"
 
 
-def _is_undisturbed(ended: dict[str, Any]) -> bool:
+def _is_as_undisturbed(ended: dict[str, Any], lost: set[int]) -> bool:
+    """Whether a run ended as one that nothing befell, but for instances that were lost for good."""
     state = ended["state"]
-    failed = [error["fan_out_index"] for error in state["errors"]]
-    return (ended["status"], state["squares"], state["total"], failed) == ("succeeded", SQUARES, sum(SQUARES), FAILED)
+    squares = [number**2 for number in NUMBERS if number not in FAILING | lost]
+    told = ((int(error["fan_out_index"]), error["category"] == InstanceLost.category) for error in state["errors"])
+    return (ended["status"], state["squares"], state["total"], sorted(told)) == (
+        "succeeded",
+        squares,
+        sum(squares),
+        [(number, number in lost) for number in sorted(FAILING | lost)],
+    )
+
+
+def _left_in_ledger(world: World) -> list[str]:
+    """The keys of the run beyond its tombstone."""
+    with world.redis.client() as client:
+        keys = sorted(key.decode() for key in client.keys(f"rollforward:run:{{{RUN}}}:*"))
+    return [key for key in keys if not key.endswith(":tombstone")]
