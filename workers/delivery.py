@@ -123,7 +123,18 @@ def _start(lease: Lease, process: ProcessRuntime) -> Future[Report] | None:
         facts = {"run_id": lease.work.run_id, "index": lease.work.slot.index, "reason": str(error)}
         logger.warning("instance left alone", extra=facts)
         return None
+    except ValueError as error:
+        facts = {"run_id": lease.work.run_id, "index": lease.work.slot.index, "reason": str(error)}
+        logger.error("briefing refused", extra=facts)
+        _let_go(lease, process)
+        return None
     return None if briefing is None else process.loop.start(_run(lease, briefing, process))
+
+
+def _let_go(lease: Lease, process: ProcessRuntime) -> None:
+    """End a lease: what it is for counts as lost with this delivery."""
+    process.leases.remove(lease)
+    insist(partial(process.ledger.beat, lease.work.run_id, [lease.held], ttl_seconds=0))
 
 
 async def _run(lease: Lease, briefing: Briefing, process: ProcessRuntime) -> Report:

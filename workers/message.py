@@ -80,5 +80,11 @@ def decode(text: object, seal: Seal) -> Message:
     try:
         return Message.model_validate_json(raw)
     except ValidationError as error:
-        places = sorted({".".join(map(str, detail["loc"])) or "text" for detail in error.errors(include_input=False)})
-        raise MessageRefused(f"it is no message of version 1: see {', '.join(places)}") from None
+        raise MessageRefused(f"it is no message of version 1: see {', '.join(sorted(_places(error)))}") from None
+
+
+def _places(error: ValidationError) -> set[str]:
+    """Which of our fields are wrong; a name that the sender has thought of is not repeated."""
+    named = {str(detail["loc"][0]) if detail["loc"] else "text" for detail in error.errors(include_input=False)}
+    known = {*Message.model_fields, "text"}
+    return (named & known) | ({"a field that it does not have"} if named - known else set())

@@ -1,13 +1,15 @@
 """The graphs around a place of a graph."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.graph.node import FanOutNode, Node, ParallelBranchesNode, SubgraphNode
 from orchestrator.identity import Level
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
+
+T = TypeVar("T")
 
 
 def graphs_along(root: "Graph[Any]", path: Sequence[str]) -> list["Graph[Any]"]:
@@ -27,7 +29,7 @@ def graphs_along(root: "Graph[Any]", path: Sequence[str]) -> list["Graph[Any]"]:
             case FanOutNode():
                 graphs.append(node.subgraph)
             case ParallelBranchesNode():
-                graphs.append(node.branches[next(names)].subgraph or graphs[-1])
+                graphs.append(node.branches[_next(names)].subgraph or graphs[-1])
             case _:
                 raise LookupError(f"nothing runs inside node {name!r}")
     return graphs
@@ -43,11 +45,17 @@ def levels_along(root: "Graph[Any]", path: Sequence[str], indexes: Sequence[int]
     graph, names, instances = root, iter(path), iter(indexes)
     for name in names:
         node = graph.nodes[name]
-        branch = next(names) if isinstance(node, ParallelBranchesNode) else None
-        index = next(instances) if isinstance(node, FanOutNode) else None
+        branch = _next(names) if isinstance(node, ParallelBranchesNode) else None
+        index = _next(instances) if isinstance(node, FanOutNode) else None
         levels.append(Level(name, index=index, branch=branch))
         graph = graphs_along(graph, (name,) if branch is None else (name, branch))[-1]
     return tuple(levels)
+
+
+def _next(ones: Iterator[T]) -> T:
+    for one in ones:
+        return one
+    raise LookupError("the place ends too early")
 
 
 def inner_graphs(root: "Graph[Any]") -> Iterator["Graph[Any]"]:

@@ -1,7 +1,9 @@
 """What observers are told of a fan-out's instances: what these told of themselves, and what is durable of them."""
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,8 @@ from orchestrator.report import Report
 
 if TYPE_CHECKING:
     from orchestrator.execution.frame import Frame
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -70,27 +74,38 @@ class ReportedEvents:
         }
         known.begin(told.delivery)
         for text in told.events:
-            event, path = decode(
-                text,
-                frame.root,
-                invoked=invoked,
-                parents=(*frame.parents, self._state),
-                step_of=lambda own: known.step_of(own, frame.emitter.next_step),
-            )
-            if known.is_news(event):
-                frame.emitter.emit(event, path)
+            with self._leaving_out_what_is_wrong(index):
+                event, path = decode(
+                    text,
+                    frame.root,
+                    invoked=invoked,
+                    parents=(*frame.parents, self._state),
+                    step_of=lambda own: known.step_of(own, frame.emitter.next_step),
+                )
+                if known.is_news(event):
+                    frame.emitter.emit(event, path)
 
     def completed(self, step: Step) -> None:
-        node_site(self._inside(step.namespace, step.lineage), step.node).saved(SaveKind.NODE)
+        with self._leaving_out_what_is_wrong(step.lineage[0].index if step.lineage else None):
+            node_site(self._inside(step.namespace, step.lineage), step.node).saved(SaveKind.NODE)
 
     def contributed(self, fan_out: FanOutKey, report: Report) -> None:
         path, lineage = (*fan_out.namespace, fan_out.node), fan_out.enclosing(report.slot.index)
-        boundary_site(self._inside(path, lineage)).saved(SaveKind.INSTANCE)
+        with self._leaving_out_what_is_wrong(report.slot.index):
+            boundary_site(self._inside(path, lineage)).saved(SaveKind.INSTANCE)
 
     def ended(self, report: Report) -> None:
         self.happened(report.slot.index, EventsTold(report.invocation_id, report.delivery, report.events))
         self._told.pop(report.slot.index, None)
         boundary_site(self._frame.at_instance(self._node, report.slot.index, self._state)).saved(SaveKind.INSTANCE)
+
+    @contextmanager
+    def _leaving_out_what_is_wrong(self, index: int | None) -> Iterator[None]:
+        """Observers miss what a worker tells that is no event of this graph; the run goes on."""
+        try:
+            yield
+        except (ValueError, LookupError) as error:
+            log.error("event refused", extra={"run_id": self._frame.run_id, "index": index, "reason": str(error)})
 
     def _inside(self, path: tuple[str, ...], lineage: Lineage) -> "Frame":
         """The frame of a place inside an instance, as far as a save tells of it."""

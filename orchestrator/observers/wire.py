@@ -2,22 +2,38 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
 
 from orchestrator.codec import Codec
+from orchestrator.errors import StateValidationError
 from orchestrator.graph.enclosing import graphs_along
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.middleware.rebuilding import rebuilt
 from orchestrator.observers.emitter import Path
 from orchestrator.observers.event import CaughtException, Event, FailureIsolatedEvent, NodeEvent, Phase
+from orchestrator.reading import read_json, refusing, sound
 from orchestrator.report import CauseLink, ErrorRecord
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
 
-_PLACE = ("namespace", "fan_out_index_chain", "branch_name_chain", "attempt_index")
+_CHAINS = ("namespace", "fan_out_index_chain", "branch_name_chain")
+_PLACE = (*_CHAINS, "attempt_index")
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What every event says of where it happened."""
+
+    path: Path
+    step: int
+    namespace: tuple[str, ...]
+    fan_out_index_chain: tuple[int | None, ...]
+    branch_name_chain: tuple[str | None, ...]
+    attempt_index: int
 
 
 def encode(event: Event, path: Path) -> str:
@@ -47,16 +63,32 @@ def decode(
         invoked: which invocation of which run it belongs to.
         parents: the states around the instance, outermost first.
         step_of: the orchestrator's number for a step of the instance's.
+
+    Raises:
+        ValueError: it is no event of this graph.
     """
-    told = json.loads(text)
+    with refusing("an event"):
+        try:
+            return _decoded(read_json(text), graph, invoked=invoked, parents=parents, step_of=step_of)
+        except StateValidationError as error:
+            raise ValueError(f"not an event: {error}") from error
+
+
+def _decoded(
+    told: dict[str, Any],
+    graph: "Graph[Any]",
+    *,
+    invoked: Mapping[str, str],
+    parents: Sequence[Any],
+    step_of: Callable[[int], int],
+) -> tuple[Event, Path]:
     path = tuple(told["path"])
+    place = {**{name: tuple(told[name]) for name in _CHAINS}, "attempt_index": told["attempt_index"]}
+    sound(_Told(path=path, step=told["step"], **place))
     graphs = graphs_along(graph, path)
     facts = {
         **invoked,
-        "namespace": tuple(told["namespace"]),
-        "fan_out_index_chain": tuple(told["fan_out_index_chain"]),
-        "branch_name_chain": tuple(told["branch_name_chain"]),
-        "attempt_index": told["attempt_index"],
+        **place,
         "step": step_of(told["step"]),
         "pre_state": graphs[-1].codec.load(told["pre_state"]),
     }
@@ -97,7 +129,7 @@ def _node_event_of(
         **facts,
         phase=Phase(told["phase"]),
         post_state=None if told["post_state"] is None else codec.load(told["post_state"]),
-        error=None if told["error"] is None else rebuilt(ErrorRecord.from_json(told["error"])),
+        error=None if told["error"] is None else rebuilt(sound(ErrorRecord.from_json(told["error"]))),
         parent_states=parents,
     )
 
@@ -105,6 +137,9 @@ def _node_event_of(
 def _caught(told: Mapping[str, Any], facts: Mapping[str, Any]) -> FailureIsolatedEvent:
     category, message, chain = told["caught"]
     caught = CaughtException(category=category, message=message, chain=tuple(CauseLink(**link) for link in chain))
+    if not isinstance(told["post_state"], dict) or not isinstance(told["event_name"], str):
+        raise TypeError("its name or its state")
+    sound(caught)
     return FailureIsolatedEvent(
         **facts, event_name=told["event_name"], post_state=told["post_state"], caught_exception=caught
     )

@@ -107,6 +107,46 @@ async def test_a_takeover_by_another_version_of_the_graph_fails_no_instance(ledg
     assert "0" * 16 in record.reason
 
 
+def key_of(part):
+    return f"rollforward:run:{{{RUN}}}:{FAN_OUT.id}:{part}"
+
+
+def forge(client, what, forged):
+    name, field = ("items", "0") if what == "item" else ("head", "briefing")
+    if forged is None:
+        client.hdel(key_of(name), field)
+    else:
+        client.hset(key_of(name), field, forged)
+
+
+@pytest.mark.parametrize(
+    ("what", "forged"),
+    [
+        ("item", b""),
+        ("item", b"[" * 100_000),
+        ("item", b'["key", {"traceparent": 1}]\n{}'),
+        ("item", None),
+        ("briefing", b"\xff"),
+        ("briefing", b"[" * 100_000),
+        ("briefing", b'{"run_id": "r"}'),
+    ],
+    ids=["no item", "a deep item", "an item of wrong facts", "a missing item", "no text", "a deep one", "too little"],
+)
+async def test_what_others_put_into_the_ledger_ends_the_delivery_and_frees_the_slot(
+    ledger, process, redis_server, caplog, what, forged
+):
+    with redis_server.client() as client, caplog.at_level(logging.ERROR):
+        forge(client, what, forged)
+        assert await delivered(process, lambda: None) == []
+    assert [record.message for record in caplog.records] == [f"{what} refused"]
+    assert [one.slot for one in (await ledger.sweep(RUN, 1, [SLOT])).lapsed] == [SLOT]
+    await opened(ledger, BRIEFING, epoch=1)
+    item = QueuedItem(SLOT, tiny.piece.codec.dump_fields({"number": 4}).encode())
+    await ledger.queue(RUN, 1, [item], claim_deadline_seconds=30)
+    (report,) = await delivered(process, lambda: None)
+    assert (report.outcome, report.delivery) == (Outcome.SUCCEEDED, 2)
+
+
 async def test_a_ledger_that_is_emptied_after_the_claim_ends_the_delivery(ledger, process, redis_server):
     def wipe():
         with redis_server.client() as client:

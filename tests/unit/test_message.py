@@ -77,8 +77,15 @@ def test_a_place_is_named_once():
         decode(f" {json.dumps({**body_of(a_message()), 'places': [[1, 0], [1, 0]]})}", OPEN)
 
 
+def test_a_refusal_repeats_no_name_that_the_sender_has_thought_of():
+    text = json.dumps({**body_of(a_message()), "\x1b[2J\nforged": 1, "run_id": 7})
+    with pytest.raises(MessageRefused) as refusal:
+        decode(f" {text}", OPEN)
+    assert str(refusal.value) == "it is no message of version 1: see a field that it does not have, run_id"
+
+
 def test_a_field_that_we_do_not_know_is_refused():
-    with pytest.raises(MessageRefused, match="import_this"):
+    with pytest.raises(MessageRefused, match="does not have"):
         decode(f" {json.dumps({**body_of(a_message()), 'import_this': 'os'})}", OPEN)
 
 

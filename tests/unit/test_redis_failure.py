@@ -43,7 +43,7 @@ def test_what_may_pass_is_an_outage_that_says_what_to_do(kind):
     "told",
     [
         "Error running script (call to f_x): @user_script:3: The user executing the script can't run this command",
-        "ACL failure in script: User guest has no permissions to run the 'unlink' command script: x, on @user_script:3.",
+        "ACL failure in script: User guest has no permissions to run the 'unlink' command script: x",
     ],
 )
 def test_what_a_script_may_not_do_is_told_as_what_a_user_may_not_do(told):

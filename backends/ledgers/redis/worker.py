@@ -1,6 +1,7 @@
 """A worker's end of the ledger in Redis, and the registry of workers."""
 
 import json
+import logging
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,8 @@ from orchestrator.ledger.memory import DEFAULT_MAX_BYTES
 from orchestrator.ledger.owner import place_of
 from orchestrator.report import Report
 from orchestrator.seal import Seal
+
+logger = logging.getLogger(__name__)
 
 OWNER_SECONDS = 7 * 86_400
 LONGEST_SECONDS = 10 * 365 * 86_400.0
@@ -137,18 +140,24 @@ class RedisWorkerLedger:
         verdict = Verdict(row[0].decode())
         if verdict is not Verdict.OK:
             return ClaimAnswer(verdict)
-        queued = read_item(row[3])
+        try:
+            item, briefing_hash = read_item(row[3] or b""), row[2].decode()
+        except (ValueError, IndexError) as error:
+            # Neither this delivery nor its message can come to anything: the next one is given the item anew.
+            logger.error("item refused", extra={"run_id": run_id, "index": held.slot.index, "reason": str(error)})
+            self.beat(run_id, [held], ttl_seconds=0)
+            return ClaimAnswer(Verdict.UNKNOWN)
         told = read_entries(run_id, held.slot, row[4], self._seal) if len(row) > 4 else ()
         claimed = Claimed(
             run_id=run_id,
             slot=held.slot,
             token=held.token,
             delivery=row[1],
-            item=queued.item,
-            briefing_hash=row[2].decode(),
-            key=queued.key,
-            trace=queued.trace,
-            progress=(*queued.progress, *told),
+            item=item.item,
+            briefing_hash=briefing_hash,
+            key=item.key,
+            trace=item.trace,
+            progress=(*item.progress, *told),
         )
         return ClaimAnswer(verdict, claimed)
 

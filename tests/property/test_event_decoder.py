@@ -1,0 +1,109 @@
+"""Whatever a worker tells of events: they are passed on or left out, and the run goes on."""
+
+import json
+import logging
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.checkpoint.row import Step
+from orchestrator.fan_out.entry import EventsTold
+from orchestrator.identity import EnclosingInstance, FanOutKey
+from orchestrator.middleware.cause_chain import classify_cause_chain
+from orchestrator.observers.event import CaughtException, Event, FailureIsolatedEvent, NodeEvent, Phase
+from orchestrator.observers.reported import ReportedEvents
+from orchestrator.observers.wire import decode, encode
+from tests.graph.tiny import Piece, Whole, graph
+from tests.property.test_decoders import fuzzed, odd_values, places_of, put
+
+PATH = ("pieces",)
+PLACE: dict[str, Any] = {
+    "run_id": "r",
+    "invocation_id": "i",
+    "correlation_id": "c",
+    "namespace": ("pieces", "work"),
+    "fan_out_index_chain": (3,),
+    "branch_name_chain": (None,),
+    "step": 4,
+    "pre_state": Piece(number=3),
+}
+ENDED = NodeEvent(**PLACE, phase=Phase.COMPLETED, error=ValueError("no"))
+CAUGHT = CaughtException(category=None, message="no", chain=classify_cause_chain(ValueError("no")))
+ISOLATED = FailureIsolatedEvent(**PLACE, event_name="e", post_state={"result": "x"}, caught_exception=CAUGHT)
+TEXTS = {"node": encode(ENDED, PATH), "failure_isolated": encode(ISOLATED, PATH)}
+
+each_text = pytest.mark.parametrize("valid", TEXTS.values(), ids=TEXTS)
+
+
+def is_refused(text: str) -> bool:
+    """Whether it is refused; any other exception is the test's failure, and so is one in what takes events."""
+    invoked = {"run_id": "r", "invocation_id": "i", "correlation_id": "c"}
+    try:
+        event, _ = decode(text, graph, invoked=invoked, parents=[Whole()], step_of=lambda own: own)
+    except ValueError:
+        return True
+    _ = Counter([(event.namespace, event.fan_out_index_chain, event.branch_name_chain, event.attempt_index)])
+    return False
+
+
+@each_text
+def test_what_is_valid_is_read(valid: str) -> None:
+    assert not is_refused(valid)
+
+
+@fuzzed
+@given(text=st.text(st.characters(exclude_categories=())))
+def test_any_text_is_refused(text: str) -> None:
+    assert is_refused(text)
+
+
+@each_text
+@fuzzed
+@given(data=st.data())
+def test_an_odd_value_at_any_place_is_refused_or_read(valid: str, data: st.DataObject) -> None:
+    value = json.loads(valid)
+    is_refused(json.dumps(put(value, data.draw(st.sampled_from(places_of(value))), data.draw(odd_values))))
+
+
+@each_text
+def test_levels_inside_any_field_count(valid: str) -> None:
+    value, deep = json.loads(valid), "[" * 100_000 + "]" * 100_000
+    for place in places_of(value):
+        assert is_refused(json.dumps(put(value, place, "HERE")).replace('"HERE"', deep)), place
+
+
+@each_text
+@pytest.mark.parametrize("path", [["nowhere"], ["pieces", "work"], ["pieces"] * 3, [1], "pieces", None])
+def test_a_place_that_the_graph_does_not_have_is_refused(valid: str, path: Any) -> None:
+    assert is_refused(json.dumps({**json.loads(valid), "path": path}))
+
+
+class Told:
+    """Takes what observers are to be told."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.is_wanted = True
+
+    def next_step(self) -> int:
+        return len(self.events)
+
+    def emit(self, event: Event, _path: Any) -> None:
+        self.events.append(event)
+
+
+def test_an_event_that_is_none_is_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    told = Told()
+    frame: Any = SimpleNamespace(emitter=told, run_id="r", correlation_id="c", root=graph, parents=())
+    lineage = (EnclosingInstance((), "pieces", 1),)
+    reported = ReportedEvents(frame, "pieces", Whole())
+    with caplog.at_level(logging.ERROR):
+        reported.happened(3, EventsTold("i", 1, ("{", TEXTS["node"], "[]")))
+        reported.completed(Step(position=0, namespace=("nowhere",), node="x", state="{}", lineage=lineage))
+        reported.contributed(FanOutKey(("nowhere",), "f"), SimpleNamespace(slot=SimpleNamespace(index=1)))  # type: ignore[arg-type]
+    assert [event.namespace for event in told.events] == [("pieces", "work")]
+    assert [record.message for record in caplog.records] == ["event refused"] * 4
