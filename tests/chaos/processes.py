@@ -8,13 +8,14 @@ python -m tests.chaos.processes --poison                      1,000 instances th
 
 import argparse
 import asyncio
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 from tests.chaos.process import duplicates, poisoned
 from tests.chaos.process.campaign import Campaign
@@ -71,13 +72,20 @@ def _campaign(count: int, seed: int, store: str, library: Path | None) -> Campai
 
 
 def _play(campaign: Campaign, store: str) -> None:
-    with _folder() as folder, ExitStack() as resources:
+    folder = Path(mkdtemp(prefix="chaos-"))
+    with ExitStack() as resources:
         postgres = None
         if store == "postgresql":
             postgres = PostgresServer()
             resources.callback(postgres.remove)
             postgres.start()
-        asyncio.run(campaign.play(folder, postgres))
+        try:
+            asyncio.run(campaign.play(folder, postgres))
+        finally:
+            if campaign.verdict.is_good:
+                shutil.rmtree(folder)
+            else:
+                sys.stderr.write(f"something is wrong: logs and history are in {folder}\n")
 
 
 def _duplicates(asked: argparse.Namespace) -> int:

@@ -14,6 +14,9 @@ import redis
 from tests.chaos.process.field import Fault, Field
 from tests.chaos.process.size import ORCHESTRATOR_LEASE_SECONDS
 
+UNWRITTEN_SECONDS = 2.0
+"""Redis answers so long before it has written, where the disk is busy: what it was given then is void."""
+
 Injection = Callable[[Field], Awaitable[Fault]]
 
 
@@ -22,7 +25,7 @@ async def kill_child(field: Field) -> Fault:
     async with field.victim() as (_, execution):
         at = time.monotonic()
         os.kill(execution.pid, signal.SIGKILL)
-        places = field.hit({execution.pid})
+        places = field.hit({execution.pid}, killed=True)
         detected = await field.until_begun_again(places, at)
         return Fault(kind="child", at=at, until=at, pids=frozenset({execution.pid}), detected=detected)
 
@@ -32,7 +35,7 @@ async def kill_worker(field: Field) -> Fault:
     async with field.victim() as (worker, execution):
         at = time.monotonic()
         pids = worker.kill() if field.random.random() < 0.5 else worker.kill_group()
-        places = field.hit(pids | {execution.pid})
+        places = field.hit(pids | {execution.pid}, killed=True)
         until = time.monotonic()
         detected = await field.until_begun_again(places, at)
         await field.deployment.restart(worker)
@@ -112,7 +115,7 @@ async def kill_redis(field: Field) -> Fault:
     async with field.redis_lock:
         at = time.monotonic()
         await asyncio.to_thread(_restart, field)
-        return await _back(field, "redis", at, at)
+        return await _back(field, "redis", at - UNWRITTEN_SECONDS, at)
 
 
 async def roll_redis_back(field: Field) -> Fault:
@@ -124,7 +127,7 @@ async def roll_redis_back(field: Field) -> Fault:
         at = time.monotonic()
         await asyncio.to_thread(_restart, field, lambda: os.truncate(file, size))
         # What it was given meanwhile is void.
-        return await _back(field, "rollback", at - 1, time.monotonic())
+        return await _back(field, "rollback", at - 1 - UNWRITTEN_SECONDS, time.monotonic())
 
 
 async def freeze_redis(field: Field) -> Fault:
@@ -199,7 +202,6 @@ KINDS: dict[str, Injection] = {
     "replica_of": turn_redis_read_only,
     "postgres": stop_postgres,
 }
-OF_WORKERS = ("child", "worker", "frozen", "message")
 OF_REDIS = ("rollback", "redis_frozen", "flush", "client_kill", "maxmemory", "replica_of")
 """One of these at a time."""
 

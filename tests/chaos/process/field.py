@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -77,11 +78,18 @@ class Field:
         finally:
             self._taken.discard(orchestrator)
 
-    def hit(self, pids: Collection[int]) -> set[Place]:
-        """The instances that these processes are in the middle of; they are not hit again."""
+    def hit(self, pids: Collection[int], *, killed: bool = False) -> set[Place]:
+        """The instances that these processes are, or were when killed, in the middle of; they are not hit again."""
         places = {one.place for one in self.deployment.history.read().going_on() if one.pid in pids}
         self._hit |= places
+        if killed:
+            self.deployment.history.bury(pids)
         return places
+
+    def blame(self, what: str) -> None:
+        """Keep what is wrong, and say it at once."""
+        self.wrong.append(what)
+        sys.stderr.write(f"{what}\n")
 
     async def until_begun_again(self, places: Iterable[Place], at: float) -> float | None:
         """Wait until each is begun again; how long that took from then on, for the last of them."""
@@ -124,7 +132,7 @@ class Field:
         try:
             return await self.deployment.until(condition, what=what, seconds=WITHIN_SECONDS)
         except NotWithin as error:
-            self.wrong.append(str(error))
+            self.blame(str(error))
             raise
 
     async def watch(self) -> None:
@@ -137,10 +145,12 @@ class Field:
         """Look once."""
         for member in (*self.deployment.workers, *self.deployment.orchestrators):
             if member.is_there and member.exit_code is not None:
-                self.wrong.append(f"{member.name} ended by itself with {member.exit_code}: {member.tail()[-400:]}")
+                self.blame(f"{member.name} ended by itself with {member.exit_code}: {member.tail()[-400:]}")
                 member.start()
         for run_id in await self.deployment.going_on():
-            self.wrong += await self.deployment.asked(partial(self.snapshots.take, self.deployment.store, run_id))
+            changed = await self.deployment.asked(partial(self.snapshots.take, self.deployment.store, run_id))
+            for what in changed:
+                self.blame(what)
 
     async def _take_busy(self, only: Member | None) -> tuple[Member, Execution] | None:
         latest = time.monotonic() - FRESH * self.deployment.size.seconds

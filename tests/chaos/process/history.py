@@ -1,6 +1,7 @@
 """What the executions said, read from their file while it grows."""
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,10 @@ class History:
     def going_on(self) -> list[Execution]:
         """Those that have begun and not stopped."""
         return list(self._going_on.values())
+
+    def bury(self, pids: Collection[int]) -> None:
+        """Let nothing go on in processes that were killed."""
+        self._going_on = {token: one for token, one in self._going_on.items() if one.pid not in pids}
 
     def begun_after(self, place: Place, at: float) -> float | None:
         """When the instance was first begun after a moment."""

@@ -4,9 +4,11 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.chaos.process.fault import OF_REDIS, OF_WORKERS
+from tests.chaos.process.fault import OF_REDIS
 
-MEASURED = (*OF_WORKERS, "orchestrator", "redis")
+TOGETHER = (("child",), ("worker", "frozen"), ("message",), ("orchestrator",), ("redis",))
+"""Measured kinds that do not disturb each other: a message that reaches a worker just frozen is lost."""
+MEASURED = tuple(kind for kinds in TOGETHER for kind in kinds)
 SHARE = 0.15
 """The part of all faults that each measured kind has."""
 
@@ -23,15 +25,14 @@ def drawn(kills: int, seed: int, *, has_postgres: bool, at_once: int) -> list[Wa
     """The waves of so many faults."""
     chooser = random.Random(seed)
     each = max(1, round(kills * SHARE)) if kills >= len(MEASURED) else 0
-    measured = [*_together(OF_WORKERS, each, at_once), *_together(("orchestrator",), each, at_once)]
-    measured += [("redis",)] * each
-    waves = [Wave(tuple(kinds), is_measured=True) for kinds in measured]
+    measured = (wave for kinds in TOGETHER for wave in _waves(kinds, each, 1 if kinds == ("redis",) else at_once))
+    waves = [Wave(kinds, is_measured=True) for kinds in measured]
     waves += [Wave(kinds, is_measured=False) for kinds in _storms(kills - each * len(MEASURED), chooser, has_postgres)]
     chooser.shuffle(waves)
     return waves
 
 
-def _together(kinds: Sequence[str], each: int, at_once: int) -> Iterator[tuple[str, ...]]:
+def _waves(kinds: Sequence[str], each: int, at_once: int) -> Iterator[tuple[str, ...]]:
     for first in range(0, each, at_once):
         yield tuple(kind for kind in kinds for _ in range(first, min(first + at_once, each)))
 

@@ -27,7 +27,7 @@ class Size:
 
 
 DEFAULT = Size()
-SMALL = Size(workers=4, orchestrators=3, runs=2, instances=60, seconds=0.4, lease_seconds=2.0, at_once=1)
+SMALL = Size(workers=4, orchestrators=3, runs=2, instances=30, seconds=0.4, lease_seconds=2.0, at_once=1)
 """What a test starts."""
 
 ORCHESTRATOR_LEASE_SECONDS = 10.0

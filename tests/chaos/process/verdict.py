@@ -127,7 +127,8 @@ def unexplained(executions: dict[int, list[Execution]], faults: Sequence[Fault])
     for index, found in executions.items():
         for before, after in pairwise(found):
             if not any(_made_void(before, after, fault) for fault in faults):
-                yield f"{index} was executed again, and no fault explains it: {before} {after}"
+                near = [fault for fault in faults if before.began - 30 < fault.at < after.began]
+                yield f"{index} was executed again, and no fault explains it: {before} {after}, among {near}"
 
 
 def _made_void(before: Execution, after: Execution, fault: Fault) -> bool:
