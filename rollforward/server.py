@@ -13,6 +13,8 @@ from workers.settings import Settings
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_SECONDS = 1.0
+ANSWERED_WITHIN_SECONDS = 10.0
+FINISHED_WITHIN_SECONDS = 2.0
 MOST_LOOKED_AT = 1000
 _WAITING = frozenset((RunStatus.SUBMITTED, RunStatus.ORPHANED))
 
@@ -24,8 +26,8 @@ async def serve(settings: Settings, *, most: int, until: asyncio.Event) -> None:
         log.info("serving", extra={"graphs": [name for name, _ in registry.known()]})
         try:
             while not until.is_set():
-                await server.look()
-                await _either(until, LOOK_EVERY_SECONDS)
+                await _either(until, asyncio.create_task(server.look()), more_seconds=FINISHED_WITHIN_SECONDS)
+                await _either(until, asyncio.create_task(asyncio.sleep(LOOK_EVERY_SECONDS)))
         finally:
             await server.hand_back()
 
@@ -43,9 +45,13 @@ class Server:
     async def look(self) -> None:
         """Take up the runs that wait, the oldest first; a store that is away is looked at again later."""
         try:
-            waiting = await self._assembly.store.list_runs(RunFilter(statuses=_WAITING, limit=MOST_LOOKED_AT))
+            async with asyncio.timeout(ANSWERED_WITHIN_SECONDS):
+                waiting = await self._assembly.store.list_runs(RunFilter(statuses=_WAITING, limit=MOST_LOOKED_AT))
         except OperatorError as error:
             log.warning("store away", extra={"error": str(error)})
+            return
+        except TimeoutError:
+            log.warning("store does not answer", extra={"seconds": ANSWERED_WITHIN_SECONDS})
             return
         for run in reversed(waiting):
             if len(self._tasks) < self._most and run.run_id not in self._tasks:
@@ -90,7 +96,12 @@ class Server:
             self._tasks.pop(handle.run_id, None)
 
 
-async def _either(event: asyncio.Event, seconds: float) -> None:
+async def _either(event: asyncio.Event, task: asyncio.Task[None], *, more_seconds: float = 0.0) -> None:
+    """Wait for the task or the event; after the event the task has some more time to end before it is cancelled."""
     waiting = asyncio.create_task(event.wait())
-    await asyncio.wait({waiting}, timeout=seconds)
+    await asyncio.wait({waiting, task}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
+    if not task.done():
+        await asyncio.wait({task}, timeout=more_seconds)
+    if not task.cancel():
+        task.result()

@@ -130,12 +130,26 @@ def test_a_server_that_was_frozen_past_its_lease_writes_nothing_when_it_wakes_an
         scene.assert_whole()
 
 
-def test_a_server_that_is_cut_off_from_the_database_is_fenced_and_its_run_goes_on_elsewhere(
-    cli: CommandLine, redis_url: str, postgres_server: PostgresServer, postgres_url: str
-) -> None:
-    network = Proxy(postgres_server.folder / ".s.PGSQL.5432")
+@pytest.fixture
+def network(postgres_server: PostgresServer) -> Iterator[Proxy]:
+    """Between a server and the database."""
+    proxy = Proxy(postgres_server.folder / ".s.PGSQL.5432")
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+
+
+@pytest.fixture
+def through(network: Proxy, postgres_url: str) -> str:
+    """The database, by way of the network."""
     database = postgres_url.partition("@/")[2].partition("?")[0]
-    through = f"postgresql+psycopg://postgres@127.0.0.1:{network.port}/{database}"
+    return f"postgresql+psycopg://postgres@127.0.0.1:{network.port}/{database}"
+
+
+def test_a_server_that_is_cut_off_from_the_database_is_fenced_and_its_run_goes_on_elsewhere(
+    cli: CommandLine, redis_url: str, postgres_url: str, network: Proxy, through: str
+) -> None:
     with scene_of(cli, redis_url, postgres_url) as scene:
         scene.submit()
         with scene.server("first", ROLLFORWARD_CHECKPOINT_URL=through):
@@ -148,4 +162,21 @@ def test_a_server_that_is_cut_off_from_the_database_is_fenced_and_its_run_goes_o
             scene.until_succeeded("another")
             assert [said["run_id"] for said in scene.said("first", "run taken")] == [RUN, "another"]
         scene.assert_whole()
-    network.close()
+
+
+def test_a_server_that_is_cut_off_says_so_and_ends_when_it_is_asked_to(
+    cli: CommandLine, redis_url: str, postgres_url: str, network: Proxy, through: str
+) -> None:
+    with scene_of(cli, redis_url, postgres_url) as scene:
+        scene.submit()
+        with scene.server("first", ROLLFORWARD_CHECKPOINT_URL=through) as first:
+            wait_until(scene.begun, what="an instance begins")
+            with network.lost():
+                wait_until(lambda: scene.said("first", "store does not answer"), what="it says so")
+                first.send_signal(signal.SIGTERM)
+                assert first.wait(timeout=4 * LEASE_SECONDS) == 1
+        assert scene.said("first", "ended while the store did not answer, its runs wait for their leases to end")
+        with scene.server("second"):
+            scene.until_owned_by("second")
+            scene.go()
+        scene.assert_whole()
