@@ -1,6 +1,6 @@
 """How a window is kept full: queue in the ledger first, then pass the word."""
 
-import time
+import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ class Dispatcher:
         capacity = await self._lane.executor.capacity(briefing.graph, briefing.fingerprint)
         self.health = None if capacity.slots else _no_worker(briefing.graph, briefing.fingerprint)
         room = window(fan_out.plan.concurrency, capacity) - len(fan_out.outstanding)
-        slots = fan_out.take(min(max(room, 0), LARGEST_BATCH), time.monotonic())
+        slots = fan_out.take(min(max(room, 0), LARGEST_BATCH), asyncio.get_running_loop().time())
         if slots:
             await self._queue(fan_out, slots)
         await self._tell()

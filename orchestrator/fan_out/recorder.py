@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Sequence
 
 from orchestrator.checkpoint.protocol import Checkpointer
@@ -125,8 +124,8 @@ class Recorder:
         for fan_out in self._fan_outs():
             await self._record(fan_out)
             await self._stopper.stop(fan_out)
-        if time.monotonic() >= self._sweep_at:
-            self._sweep_at = time.monotonic() + SWEEP_SECONDS
+        if asyncio.get_running_loop().time() >= self._sweep_at:
+            self._sweep_at = asyncio.get_running_loop().time() + SWEEP_SECONDS
             await self._sweep()
         for fan_out in self._fan_outs():
             self._stopper.settle(fan_out)
@@ -163,7 +162,7 @@ class Recorder:
         assert self._listening is not None
         heard, self._listening = self._listening, None
         reports = await heard
-        self._pace.note(len(reports), time.monotonic())
+        self._pace.note(len(reports), asyncio.get_running_loop().time())
         if not reports:
             # Waiting has ended without any: something lapsed or was declined, or it is time anyway.
             self._sweep_at = self._held_until
@@ -185,7 +184,7 @@ class Recorder:
 
     async def _linger(self) -> None:
         """Wait a little where that brings enough reports, and leaves the workers half of the window at least."""
-        coming = self._pace.note(0, time.monotonic()) * LINGER_SECONDS
+        coming = self._pace.note(0, asyncio.get_running_loop().time()) * LINGER_SECONDS
         outstanding = sum(len(fan_out.outstanding) for fan_out in self._fan_outs())
         if LINGER_FROM <= coming <= outstanding / 2:
             await asyncio.sleep(LINGER_SECONDS)
@@ -249,7 +248,7 @@ class Recorder:
         self._kicked.set()
         if isinstance(error, LedgerUnavailable):
             # Leases may have ended while no worker could extend them: give the living one lease's time to do so.
-            self._held_until = time.monotonic() + self._options.instance_lease.total_seconds()
+            self._held_until = asyncio.get_running_loop().time() + self._options.instance_lease.total_seconds()
             self._sweep_at = self._held_until
 
     async def _give_up(self, fan_out: OpenFanOut) -> None:

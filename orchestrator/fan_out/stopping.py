@@ -1,6 +1,6 @@
 """How a fan-out comes to its end: with all of it recorded, or stopped by its first failure."""
 
-import time
+import asyncio
 
 from orchestrator.checkpoint.row import Ownership
 from orchestrator.errors import RemoteError
@@ -23,7 +23,7 @@ class Stopper:
             return
         await self.cancel(fan_out)
         await self.await_only_started(fan_out)
-        fan_out.gives_up_at = time.monotonic() + 2 * self._options.heartbeat.total_seconds()
+        fan_out.gives_up_at = asyncio.get_running_loop().time() + 2 * self._options.heartbeat.total_seconds()
 
     async def cancel(self, fan_out: OpenFanOut) -> None:
         """Set the durable flag, and tell what runs in this process at once."""
@@ -49,4 +49,4 @@ class Stopper:
     def _is_over(self, fan_out: OpenFanOut) -> bool:
         if fan_out.gives_up_at is None:
             return False
-        return not fan_out.outstanding or time.monotonic() >= fan_out.gives_up_at
+        return not fan_out.outstanding or asyncio.get_running_loop().time() >= fan_out.gives_up_at

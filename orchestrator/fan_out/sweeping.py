@@ -1,7 +1,7 @@
 """How lost deliveries, lost messages and declined instances come back into the window."""
 
+import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -78,7 +78,7 @@ class Sweeper:
                 continue
             pause = DECLINE_SECONDS[min(fan_out.declines[one.slot.index], len(DECLINE_SECONDS) - 1)]
             fan_out.declines[one.slot.index] += 1
-            fan_out.deferred[one.slot.index] = (time.monotonic() + pause, one.slot)
+            fan_out.deferred[one.slot.index] = (asyncio.get_running_loop().time() + pause, one.slot)
             log.warning(
                 "instance declined", extra={"index": one.slot.index, "worker": one.worker, "reason": one.reason}
             )

@@ -1,6 +1,5 @@
 """From a seed to its outcome."""
 
-import asyncio
 import logging
 from collections import Counter
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from tests.chaos.sim.history import Event, History, Violation
 from tests.chaos.sim.scenario import Scenario
 from tests.chaos.sim.script import Act
 from tests.chaos.sim.verdict import judge
-from tests.chaos.sim.world import World, on_virtual_time
+from tests.chaos.sim.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +59,10 @@ def played(seed: int, *, is_script_kept: bool = False) -> tuple[Outcome, list[Ac
 
 
 async def _play(scenario: Scenario, worlds: list[World], *, is_script_kept: bool) -> bool:
-    with on_virtual_time(asyncio.get_running_loop()):
-        world = World(scenario, is_script_kept=is_script_kept)
-        worlds.append(world)
-        is_over = await world.live()
-        if is_over:
-            await judge(world)
-        world.close()
+    world = World(scenario, is_script_kept=is_script_kept)
+    worlds.append(world)
+    is_over = await world.live()
+    if is_over:
+        await judge(world)
+    world.close()
     return is_over

@@ -1,19 +1,15 @@
 """One simulation: the deployment that a scenario describes, and what befalls it."""
 
 import asyncio
-import contextlib
 import random
 from collections import Counter
-from collections.abc import Coroutine, Iterator
-from types import SimpleNamespace
+from collections.abc import Coroutine
 from typing import Any
-from unittest.mock import patch
 
 from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.execution.executor import Capacity
 from orchestrator.execution.lane import Lane, Options, forget
 from orchestrator.execution.orchestrator import Orchestrator
-from orchestrator.fan_out import dispatch, recorder, stopping, sweeping
 from orchestrator.identity import Slot
 from orchestrator.ledger.memory import MemoryLedger
 from tests.chaos.sim.broker import Broker, SimulatedExecutor
@@ -192,13 +188,3 @@ class World:
                 return True
             await asyncio.sleep(1)
         return False
-
-
-@contextlib.contextmanager
-def on_virtual_time(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Let the orchestrator's own clock be the simulation's."""
-    clock = SimpleNamespace(monotonic=loop.time)
-    with contextlib.ExitStack() as stack:
-        for module in (dispatch, recorder, stopping, sweeping):
-            stack.enter_context(patch.object(module, "time", clock))
-        yield
