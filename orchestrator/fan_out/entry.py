@@ -15,7 +15,7 @@ from orchestrator.report import Report
 
 NO_INPUTS = "{}"
 HASH_BYTES = 8
-MOST_SEEDED = 1_000_000
+MOST_INSTANCES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def _is_counted(row: FanOutRow) -> bool:
     """Whether it holds as many instances as it says; memory is set aside for that many."""
     lists = [one for one in (row.item_keys, row.item_tags) if one is not None]
     is_hashed = len(row.item_hashes) == HASH_BYTES * row.instance_count
-    is_seeded = not row.item_hashes and 0 <= row.instance_count <= MOST_SEEDED
+    is_seeded = not row.item_hashes and 0 <= row.instance_count <= MOST_INSTANCES
     return (is_hashed or is_seeded) and all(len(one) == row.instance_count for one in lists)
 
 

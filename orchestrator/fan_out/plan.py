@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrator.checkpoint.row import FanOutRow
 from orchestrator.codec import Codec
 from orchestrator.errors import CallerError, CheckpointRecordInvalid, ItemRefused, NodeException, PayloadTooLarge
-from orchestrator.fan_out.entry import first_state_hash
+from orchestrator.fan_out.entry import MOST_INSTANCES, first_state_hash
 from orchestrator.identity import FanOutKey
 from orchestrator.reducer import read_key
 
@@ -16,7 +16,21 @@ if TYPE_CHECKING:
     from orchestrator.graph.node import FanOutNode
     from orchestrator.state import State
 
+LONGEST_KEY = 512
+LONGEST_TAG = 256
+
 Concurrency = int | None | Literal["auto"]
+
+
+class NameTooLong(CallerError):
+    """What people are to find an instance by is over the limit."""
+
+    category = "name_too_long"
+
+    def __init__(self, what: str, length: int, limit: int) -> None:
+        self.length = length
+        self.limit = limit
+        super().__init__(f"its {what} has {length} characters, the limit is {limit}; give it a shorter one")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +68,8 @@ class Plan:
         """What is kept of this entry, before anything is dispatched.
 
         Raises:
-            ItemRefused: an item does not fit the subgraph's state, does not survive its codec, or is over the limit.
+            ItemRefused: an item does not fit the subgraph's state, does not survive its codec, or is over the limit,
+                or a tag of it is.
         """
         items = (self._checked_item(index, max_item_bytes) for index in range(self.count))
         return self._row(b"".join(blake2b(item, digest_size=8).digest() for item in items), position=position)
@@ -98,6 +113,7 @@ def make_plan(node: "FanOutNode", state: "State", key: FanOutKey) -> Plan:
 
     Raises:
         NodeException: the count or the concurrency that the state gives cannot be; see `fan_out_category`.
+        ItemRefused: the key of an item is too long.
         StateValidationError, StateNotSerializable: an item or an input does not fit the subgraph's state.
     """
     items = _items(node, state)
@@ -130,12 +146,21 @@ def check_drift(plan: Plan, kept: FanOutRow) -> None:
 def _items(node: "FanOutNode", state: "State") -> Sequence[Any]:
     if node.items_field is not None:
         items: Sequence[Any] = getattr(state, node.items_field)
-        return items
+        return _no_more_than_allowed(items, node, state)
     count = node.count(state) if callable(node.count) else node.count
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
         reason = f"count came to {count!r}; return a whole number from 0"
         raise NodeException(node.name, reason, recoverable_state=state, fan_out_category="fan_out_invalid_count")
-    return range(count)
+    return _no_more_than_allowed(range(count), node, state)
+
+
+def _no_more_than_allowed(items: Sequence[Any], node: "FanOutNode", state: "State") -> Sequence[Any]:
+    if len(items) > MOST_INSTANCES:
+        reason = (
+            f"it has {len(items)} instances, the most is {MOST_INSTANCES}; make several runs, or nest it in another"
+        )
+        raise NodeException(node.name, reason, recoverable_state=state, fan_out_category="fan_out_invalid_count")
+    return items
 
 
 def _concurrency(node: "FanOutNode", state: "State") -> Concurrency:
@@ -151,13 +176,26 @@ def _concurrency(node: "FanOutNode", state: "State") -> Concurrency:
 def _item_keys(node: "FanOutNode", items: Sequence[Any]) -> tuple[str, ...] | None:
     if node.key is None:
         return None
-    return tuple(str(read_key(item, node.key)) for item in items)
+    key = node.key
+    return tuple(_short(index, "key", str(read_key(item, key)), LONGEST_KEY) for index, item in enumerate(items))
 
 
 def _item_tags(node: "FanOutNode", items: Sequence[Any]) -> tuple[dict[str, str], ...] | None:
     if not node.tags:
         return None
-    return tuple({name: str(read_key(item, reader)) for name, reader in node.tags.items()} for item in items)
+    return tuple(
+        {
+            name: _short(index, f"tag {name!r}", str(read_key(item, reader)), LONGEST_TAG)
+            for name, reader in node.tags.items()
+        }
+        for index, item in enumerate(items)
+    )
+
+
+def _short(index: int, what: str, text: str, limit: int) -> str:
+    if len(text) > limit:
+        raise ItemRefused(index, NameTooLong(what, len(text), limit))
+    return text
 
 
 def _own_fields(node: "FanOutNode", item: Any) -> dict[str, Any]:

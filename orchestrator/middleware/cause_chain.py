@@ -1,8 +1,10 @@
 """An exception as data: what it says, what it was caused by, and where."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
 
 from orchestrator.errors import NodeException, ParallelBranchesBranchFailed, RemoteError
 from orchestrator.redaction import redacted
@@ -10,6 +12,7 @@ from orchestrator.report import CauseLink, ErrorRecord
 
 MAX_TRACEBACK_BYTES = 16 * 1024
 MAX_MESSAGE_CHARACTERS = 4096
+MAX_CHAIN_CHARACTERS = 16 * 1024
 MAX_NAME_CHARACTERS = 256
 MAX_LINKS = 32
 CUT = "[...]"
@@ -21,7 +24,7 @@ def classify_cause_chain(error: BaseException) -> tuple[CauseLink, ...]:
     A failed node or branch with a cause is a carrier: it says where, and its cause says what. An exception that
     came from another process brings the chain that it had there.
     """
-    return tuple(_links(error))[:MAX_LINKS]
+    return tuple(_bounded(islice(_links(error), MAX_LINKS)))
 
 
 def derived_link(chain: tuple[CauseLink, ...]) -> CauseLink:
@@ -50,6 +53,15 @@ def _links(error: BaseException) -> Iterator[CauseLink]:
             name = type(link).__name__[:MAX_NAME_CHARACTERS]
             yield CauseLink(_category(link), _message(link), name, carrier=_is_carrier(link))
         link = link.__cause__
+
+
+def _bounded(links: Iterable[CauseLink]) -> Iterator[CauseLink]:
+    """The links, the messages of which are cut where all together would be too long."""
+    room = MAX_CHAIN_CHARACTERS
+    for link in links:
+        fits = len(link.message) <= max(room, len(CUT))
+        yield link if fits else replace(link, message=link.message[: max(room - len(CUT), 0)] + CUT)
+        room -= len(link.message)
 
 
 def _remote(record: ErrorRecord) -> tuple[CauseLink, ...]:

@@ -68,6 +68,29 @@ class TestPlan:
             plan(1, concurrency=lambda _state: limit)
         assert caught.value.fan_out_category == "fan_out_invalid_concurrency"
 
+    def test_a_fan_out_has_a_million_instances_at_most(self):
+        assert plan(items_field=None, count=lambda _state: 1_000_000).count == 1_000_000
+        with pytest.raises(NodeException, match="1000001 instances, the most is 1000000") as caught:
+            plan(items_field=None, count=lambda _state: 1_000_001)
+        assert caught.value.fan_out_category == "fan_out_invalid_count"
+
+    def test_a_list_of_items_has_a_million_at_most(self):
+        state = Numbers().model_copy(update={"numbers": range(1_000_001)})
+        with pytest.raises(NodeException, match="1000001 instances"):
+            make_plan(node(), state, KEY)
+
+    def test_a_key_has_512_characters_at_most(self):
+        assert plan(3, 5, key=lambda number: "k" * 512).count == 2
+        with pytest.raises(ItemRefused, match="item 1: its key has 513 characters") as caught:
+            plan(3, 5, key=lambda number: "k" * (513 if number == 5 else 1))
+        assert caught.value.category == "name_too_long"
+
+    def test_a_tag_has_256_characters_at_most(self):
+        tagged = [plan(3, tags={"long": lambda _number, length=length: "v" * length}) for length in (256, 257)]
+        assert tagged[0].row(position=1, max_item_bytes=100).item_tags == ({"long": "v" * 256},)
+        with pytest.raises(ItemRefused, match="tag 'long' has 257 characters"):
+            tagged[1].row(position=1, max_item_bytes=100)
+
     def test_a_key_is_read_from_the_item_once(self):
         assert plan(3, 5, key=lambda number: f"number-{number}").item_keys == ("number-3", "number-5")
 

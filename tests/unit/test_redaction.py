@@ -83,6 +83,18 @@ def test_a_secret_is_starred_before_a_long_text_is_cut():
     assert len(record.message) <= MAX_MESSAGE_CHARACTERS
 
 
+def test_the_messages_of_a_long_chain_are_bounded_together():
+    error = ValueError("m" * 4_000)
+    for _ in range(40):
+        outer = ValueError("m" * 4_000)
+        outer.__cause__ = error
+        error = outer
+    record = error_record(error)
+    assert len(record.chain) == 32
+    assert [len(link.message) for link in record.chain[:5]] == [4_000] * 4 + [16 * 1024 - 16_000]
+    assert sum(len(link.message) for link in record.chain) <= 16 * 1024 + 32 * len(CUT)
+
+
 def test_the_names_in_an_error_are_of_bounded_length():
     long = type("E" * 9_999, (Exception,), {"category": "c" * 9_999})
     record = error_record(long())
