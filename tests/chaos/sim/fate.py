@@ -159,7 +159,9 @@ class Fate:
         return copied
 
     async def _ledger_away(self, fault: Fault) -> None:
-        await self._spell(self._world.ledger_weather, "away_until", fault, executions=self._world.scenario.count)
+        scenario = self._world.scenario
+        executions = 0 if scenario.only_misses_its_ledger else scenario.count
+        await self._spell(self._world.ledger_weather, "away_until", fault, executions=executions)
 
     async def _ledger_refuses(self, fault: Fault) -> None:
         await self._spell(self._world.ledger_weather, "refuses_until", fault, executions=self._world.scenario.count)

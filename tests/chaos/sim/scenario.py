@@ -77,6 +77,11 @@ class Scenario:
         """Whether any fault of these kinds befalls it."""
         return any(fault.kind in kinds for fault in self.faults)
 
+    @property
+    def only_misses_its_ledger(self) -> bool:
+        """Whether nothing befalls it but that its ledger is away: nothing is lost by that, and nothing runs twice."""
+        return not self.ambushes and all(fault.kind == "ledger_away" for fault in self.faults)
+
     def is_caught_before(self, *steps: str) -> bool:
         """Whether a process is frozen or killed before any of these steps."""
         return any(ambush.step in steps and ambush.is_before for ambush in self.ambushes)
@@ -108,7 +113,8 @@ class Scenario:
 
 
 def _faults(rng: random.Random) -> tuple[Fault, ...]:
-    kinds = rng.choice((KINDS, KINDS, WORKER_FAULTS, SERVER_FAULTS, LEDGER_FAULTS, STORE_FAULTS, ("broker_away",)))
+    mixed = (KINDS, KINDS, WORKER_FAULTS, SERVER_FAULTS, LEDGER_FAULTS, STORE_FAULTS)
+    kinds = rng.choice((*mixed, ("broker_away",), ("ledger_away",)))
     count = rng.choice((0, 1, 2, 3, 5, 8))
     drawn = (
         Fault(rng.uniform(0, rng.choice((2, 10, 40))), rng.choice(kinds), rng.uniform(0.5, 30), rng.randrange(1000))

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 OWNERS_VERBS = frozenset({"open", "queue", "close", "reset", "sweep", "cancel", "forget"})
 
+AT_ANY_TIME = frozenset({"open", "forget"})
+
 
 def durable_nodes(entries: Any) -> frozenset[str]:
     """The nodes that these entries keep as completed."""
@@ -35,6 +37,8 @@ class SeenLedger:
     def verb(self, actor: str, verb: str, args: tuple[Any, ...], named: dict[str, Any], answer: Any) -> None:
         if verb in OWNERS_VERBS and args[1] < self._granted.epoch:
             self._blame("a fenced owner is refused", args[0], f"{verb} under {args[1]}, after {self._granted.epoch}")
+        if verb in OWNERS_VERBS - AT_ANY_TIME and args[1] > self._granted.epoch:
+            self._blame("an owner opens before it acts", args[0], f"{verb} under {args[1]}, not {self._granted.epoch}")
         judge = getattr(self, f"_on_{verb}", None)
         if judge is not None:
             judge(actor, args, named, answer)
@@ -146,10 +150,10 @@ class SeenLedger:
         for item, answer in zip(args[2], answers, strict=True):
             self._note(actor, "queue", item.slot, answer.value)
             self._witness.queued.add(item.slot)
-            self._check_item(item)
             grant = self._granted.latest.get(item.slot)
             is_live = grant is not None and grant.is_live(self._now())
             if answer is QueueAnswer.OK:
+                self._check_item(item)
                 self._granted.up.add(item.slot)
                 counted = self._granted.deliveries.get(item.slot, 0)
                 self._granted.deliveries[item.slot] = max(counted, item.deliveries)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.checkpoint.row import RunStatus
 from orchestrator.identity import Slot
 from orchestrator.report import Outcome
 
@@ -21,6 +22,7 @@ class SeenStore:
         self._note = witness.note
         self._blame = witness.blame
         self._epoch = 0
+        self._run: Any = None
         self._steps: dict[int, str] = {}
         self._rows: dict[Slot, Any] = {}
 
@@ -39,6 +41,10 @@ class SeenStore:
 
     def _on_acquire(self, actor: str, run_id: str, epoch: int) -> None:
         self._note(actor, "acquire", run_id, f"epoch {epoch}")
+        run = self._run
+        is_driven = run is not None and run.status is RunStatus.RUNNING and run.owner not in (None, actor)
+        if is_driven and run.lease_until > self._world.wall_now():
+            self._blame("a driven run is left alone", run_id, f"{run.owner} has it until {run.lease_until}")
         if epoch <= self._epoch:
             self._blame("epochs rise", run_id, f"{epoch} after {self._epoch}")
         self._world.count("takeover", int(epoch > 1))
@@ -46,6 +52,7 @@ class SeenStore:
 
     def _look_at_status(self) -> None:
         run, over = self._world.kept(self._world.run_id).run, self._witness.over
+        self._run = run
         if over is not None and run.status.value != over:
             self._blame("the outcome is written once", run.run_id, f"{over}, then {run.status.value}")
         if run.status.is_over:

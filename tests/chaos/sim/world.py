@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Coroutine
+from datetime import datetime
 from typing import Any
 
 from orchestrator.checkpoint.memory import MemoryStore
@@ -52,8 +53,7 @@ class World:
         self.ledger = MemoryLedger(clock=self.ledger_now)
         self.script = Script(self.ledger_now, is_kept=is_script_kept)
         self.script.begin(self.ledger, by="wipe")
-        assert isinstance(self.loop, VirtualLoop)
-        self.store: Any = MemoryStore(clock=self.loop.now)
+        self.store: Any = MemoryStore(clock=self.wall_now)
         self.ledger_weather, self.store_weather = Weather(self), Weather(self)
         self.witness = Witness(self)
         self.broker = Broker(self)
@@ -64,6 +64,11 @@ class World:
 
     def now(self) -> float:
         return self.loop.time()
+
+    def wall_now(self) -> datetime:
+        """What the clock of the store says."""
+        assert isinstance(self.loop, VirtualLoop)
+        return self.loop.now()
 
     def ledger_now(self) -> float:
         """What the clock of the ledger's host says."""

@@ -22,6 +22,7 @@ _REAL_SWEEP = sweeping_module.sweep
 _REAL_PUT_UP = Dispatcher._queue
 _REAL_OPEN = MemoryLedger.open
 _REAL_OPENING = OpenFanOut.opening
+_REAL_WAIT_OUT = Recorder._wait_out
 _REAL_BURY = Sweeper._bury
 
 
@@ -104,6 +105,11 @@ async def _announces_without_open(self: Recorder, fan_out: OpenFanOut) -> None:
     fan_out.announced(())
 
 
+async def _sweeps_at_once(self: Recorder, error: Any, failures: int) -> None:
+    await _REAL_WAIT_OUT(self, error, failures)
+    self._held_until = self._sweep_at = 0.0
+
+
 def _closes_nothing(self: FanOutEntries, _slot: Any) -> None:
     return None
 
@@ -120,6 +126,9 @@ QUEUE: dict[str, Broken] = {
     "a sweep blind to lost messages": one(ledger_module, "sweep", _blind_to("overdue")),
     "a sweep blind to declined slots": one(ledger_module, "sweep", _blind_to("declined")),
     "a sweep blind to slots that a rollback took": one(ledger_module, "sweep", _blind_to("unknown")),
+    "a sweep right after the ledger was away": one(
+        Recorder, "_wait_out", _sweeps_at_once, shows=lambda scenario: scenario.only_misses_its_ledger
+    ),
     "a lost delivery that is not queued again": one(Sweeper, "_try_again", _never_tried_again),
     "the poisoned is never given up": one(Sweeper, "_bury", _never_given_up),
     "neighbours of the poisoned are charged": one(
