@@ -10,6 +10,9 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from orchestrator.log_line import on_lines
 
 SCHEMA_VERSION = 1
 MOST_TABLE_ROWS = 100
@@ -69,8 +72,12 @@ def to_json(value: Any) -> str:
     return json.dumps(value, default=_plain, ensure_ascii=False)
 
 
-def cell(value: Any) -> str:
-    """A value as one cell of a table."""
+def cell(value: Any) -> Text:
+    """A value as one cell of a table: what others have named or raised cannot style it, nor command the terminal."""
+    return Text(on_lines(_told(value)))
+
+
+def _told(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):

@@ -7,8 +7,11 @@ import pytest
 import redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
+from backends.checkpointers.redis.store import RedisStore
 from backends.ledgers.redis import RedisLedger, RedisWorkerLedger
-from orchestrator.errors import LedgerUnavailable
+from orchestrator.checkpoint.row import RunFilter, RunStatus
+from orchestrator.errors import CheckpointUnavailable, LedgerUnavailable
+from tests.contract.checkpoint_case import FAN_OUT, LONG, errors_of, fill, reports_of
 from tests.security.users import ROLES, START, GuardedRedis
 from tests.service.cli import CommandLine
 
@@ -94,6 +97,33 @@ def test_a_dashboard_calls_scripts_that_read_and_none_that_writes(guarded: Guard
     assert [facts["worker"] for facts in worker.workers()] == ["w1"]
     worker.close()
     dashboard.close()
+
+
+async def test_an_orchestrator_keeps_a_record_and_a_dashboard_reads_all_of_it(guarded: GuardedRedis) -> None:
+    keeper, reader = (
+        RedisStore(guarded.url_of(role), namespace="rollforward") for role in ("orchestrator", "dashboard")
+    )
+    ownership = await fill(keeper)
+    await keeper.renew(ownership, lease=LONG, health="well")
+    for store in (keeper, reader):
+        assert (await store.find("run-")).run_id == "run-1"
+        assert [run.health for run in await store.list_runs(RunFilter())] == ["well"]
+        assert len(await store.steps("run-1")) == 2
+        assert len(await reports_of(store)) == 1
+        assert len(await errors_of(store)) == 1
+        assert (await store.tally("run-1", FAN_OUT.id)).losses == 1
+        assert len(await store.losses("run-1", FAN_OUT.id)) == 1
+        assert await store.load("run-1")
+    with pytest.raises(CheckpointUnavailable, match=r"security\.md"):
+        await reader.finish(ownership, RunStatus.FAILED)
+    with pytest.raises(CheckpointUnavailable, match=r"security\.md"):
+        await reader.delete("run-1")
+    await keeper.request_cancel("run-1")
+    await keeper.finish(ownership, RunStatus.CANCELLED)
+    await keeper.delete("run-1")
+    assert await reader.list_runs(RunFilter()) == []
+    await keeper.close()
+    await reader.close()
 
 
 async def test_a_worker_cannot_close_or_forget_what_is_not_its_own(guarded: GuardedRedis) -> None:
