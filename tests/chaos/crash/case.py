@@ -68,8 +68,9 @@ def _faults(row: Row, nth: int, world: World, *, ended: dict[str, Any], recorded
         yield f"executed {dict(sorted(executions.items()))}: a neighbour was charged"
     if sorted(recorded) != NUMBERS:
         yield f"recorded {sorted(recorded)}"
-    if not _is_as_undisturbed(ended, lost):
-        yield f"ended as {ended}"
+    came_to, expected = _summary(ended), _undisturbed(lost)
+    if came_to != expected:
+        yield f"ended as {came_to}, expected {expected}"
     proof = world.deployment.command("verify", RUN, "-o", "json")
     if not proof["ok"]:
         yield f"verify says {proof}"
@@ -78,17 +79,17 @@ def _faults(row: Row, nth: int, world: World, *, ended: dict[str, Any], recorded
         yield f"left in the ledger: {left}"
 
 
-def _is_as_undisturbed(ended: dict[str, Any], lost: set[int]) -> bool:
-    """Whether a run ended as one that nothing befell, but for instances that were lost for good."""
+def _summary(ended: dict[str, Any]) -> tuple[Any, ...]:
+    """Status, squares, total, and which instances failed, with whether they were lost for good."""
     state = ended["state"]
+    failed = ((int(error["fan_out_index"]), error["category"] == InstanceLost.category) for error in state["errors"])
+    return ended["status"], state["squares"], state["total"], sorted(failed)
+
+
+def _undisturbed(lost: set[int]) -> tuple[Any, ...]:
+    """The summary of a run that nothing befell, but for instances that are lost for good."""
     squares = [number**2 for number in NUMBERS if number not in FAILING | lost]
-    told = ((int(error["fan_out_index"]), error["category"] == InstanceLost.category) for error in state["errors"])
-    return (ended["status"], state["squares"], state["total"], sorted(told)) == (
-        "succeeded",
-        squares,
-        sum(squares),
-        [(number, number in lost) for number in sorted(FAILING | lost)],
-    )
+    return "succeeded", squares, sum(squares), [(number, number in lost) for number in sorted(FAILING | lost)]
 
 
 def _left_in_ledger(world: World) -> list[str]:
