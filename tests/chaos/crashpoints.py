@@ -105,7 +105,7 @@ def _read(arguments: list[str], counts: Counter[str]) -> None:
         assert part.stdout is not None
         for line in part.stdout:
             say(line.rstrip())
-            counts[line.split()[-1]] += 1
+            counts[line.rstrip().rpartition(" ")[2]] += 1
 
 
 if __name__ == "__main__":

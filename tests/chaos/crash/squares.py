@@ -17,8 +17,8 @@ from tests.graph.witnessed import Number, bear_witness, number_by, squared, squa
 async def square(state: Number) -> dict[str, Any]:
     index = current_fan_out_index()
     assert index is not None
-    hold = take_hold(Path(os.environ["ROLLFORWARD_WITNESS"]).parent, index)
     bear_witness(index)
+    hold = take_hold(Path(os.environ["ROLLFORWARD_WITNESS"]).parent, index)
     while hold is not None and hold.exists():  # noqa: ASYNC110 - another process removes it, and tells nobody
         await asyncio.sleep(0.02)
     return squared(state.number)
