@@ -134,6 +134,8 @@ async def _problems(record: Record, settings: Settings, *, is_done: bool) -> lis
     if run.status is RunStatus.ORPHANED:
         resume = f"its orchestrator is gone; `rollforward resume {run.run_id}` goes on with it"
         problems.append(Problem("orphaned", resume))
+    if run.status is RunStatus.SUBMITTED and settings.redis_url is not None:
+        problems.append(Problem("no_orchestrator", _waits_for_orchestrator(run)))
     if run.status is RunStatus.RUNNING and run.health:
         code = "dispatch_paused" if run.health.startswith(DISPATCH_PAUSED) else "health"
         problems.append(Problem(code, run.health))
@@ -143,6 +145,13 @@ async def _problems(record: Record, settings: Settings, *, is_done: bool) -> lis
     if is_waiting and record.live.is_there and not is_done:
         problems.extend(await asyncio.to_thread(_worker_problems, run, settings))
     return problems
+
+
+def _waits_for_orchestrator(run: Run) -> str:
+    return (
+        f"no orchestrator drives it: it waits for a `rollforward serve` that has graph {run.graph} (fingerprint "
+        f"{run.fingerprint}) and room; `rollforward resume {run.run_id}` drives it from here"
+    )
 
 
 def _worker_problems(run: Run, settings: Settings) -> list[Problem]:
