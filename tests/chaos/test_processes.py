@@ -60,8 +60,8 @@ async def test_nothing_is_lost_or_recorded_twice_whatever_dies(tmp_path):
 
 
 def test_an_execution_that_no_fault_made_void_is_not_followed_by_another():
-    assert list(unexplained({0: [FIRST]}, [])) == []
-    assert len(list(unexplained({0: [FIRST, SECOND]}, []))) == 1
+    assert list(unexplained({0: [FIRST]}, [], {})) == []
+    assert len(list(unexplained({0: [FIRST, SECOND]}, [], {}))) == 1
 
 
 @pytest.mark.parametrize(
@@ -72,10 +72,18 @@ def test_an_execution_that_no_fault_made_void_is_not_followed_by_another():
         (Fault(kind="frozen", at=11.5, until=20.0, pids=frozenset({11})), False),
         (Fault(kind="flush", at=10.5, until=10.5, is_global=True), True),
         (Fault(kind="flush", at=5.0, until=9.0, is_global=True), False),
+        (Fault(kind="flush", at=14.0, until=15.0, is_global=True), False),
     ],
 )
 def test_a_fault_explains_what_was_executed_while_it_lasted_and_by_whom_it_hit(fault, is_explained):
-    assert (not list(unexplained({0: [FIRST, SECOND]}, [fault]))) == is_explained
+    assert (not list(unexplained({0: [FIRST, SECOND]}, [fault], {0: 13.5}))) == is_explained
+
+
+def test_what_was_recorded_when_the_ledger_was_lost_is_not_executed_again():
+    flush = Fault(kind="flush", at=12.5, until=14.0, is_global=True)
+    again = Execution(PLACE, pid=22, token="b", began=13.0, stopped=15.0)
+    assert list(unexplained({0: [FIRST, again]}, [flush], {0: 15.5})) == []
+    assert len(list(unexplained({0: [FIRST, again]}, [flush], {0: 12.1}))) == 1
 
 
 def test_a_record_is_of_an_execution_that_no_later_claim_has_superseded():

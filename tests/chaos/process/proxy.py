@@ -65,7 +65,9 @@ class Proxy:
         self._carried |= {on, back}
         if self._is_cut:
             back.transport.abort()
-        await asyncio.gather(self._pump(here, on, is_reply=False), self._pump(there, back, is_reply=True))
+        # When the loop ends, asyncio would show the end of this as an error.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(self._pump(here, on, is_reply=False), self._pump(there, back, is_reply=True))
         self._carried -= {on, back}
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_reply: bool) -> None:

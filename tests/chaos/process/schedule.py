@@ -24,7 +24,7 @@ class Wave:
 def drawn(kills: int, seed: int, *, has_postgres: bool, at_once: int) -> list[Wave]:
     """The waves of so many faults."""
     chooser = random.Random(seed)
-    each = max(1, round(kills * SHARE)) if kills >= len(MEASURED) else 0
+    each = max(1, int(kills * SHARE)) if kills >= len(MEASURED) else 0
     measured = (wave for kinds in TOGETHER for wave in _waves(kinds, each, 1 if kinds == ("redis",) else at_once))
     waves = [Wave(kinds, is_measured=True) for kinds in measured]
     waves += [Wave(kinds, is_measured=False) for kinds in _storms(kills - each * len(MEASURED), chooser, has_postgres)]

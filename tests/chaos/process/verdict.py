@@ -1,10 +1,12 @@
 """The offline checker: what the executions said, the faults, and what the store has in the end."""
 
 import json
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import inf
 
 from orchestrator.checkpoint.row import RunStatus, SlotRow
 from orchestrator.checkpoint.verify import verify
@@ -67,7 +69,7 @@ async def _judge(
     verdict.lost += instances - len(counted)
     verdict.duplicated += sum(counted.values()) - len(counted)
     verdict.wrong += [f"{run_id}: {what}" for what in wrong_slots(slots, executions, faults)]
-    verdict.wrong += [f"{run_id}: {what}" for what in unexplained(executions, faults)]
+    verdict.wrong += [f"{run_id}: {what}" for what in unexplained(executions, faults, _moments(slots))]
     if run.status is not RunStatus.SUCCEEDED:
         verdict.hung += 1
         verdict.wrong.append(f"{run_id} is {run.status.value}: {run.health or run.error}")
@@ -122,20 +124,31 @@ def wrong_slots(
             yield f"{index} is recorded under a superseded token: {own}, though {later} had begun"
 
 
-def unexplained(executions: dict[int, list[Execution]], faults: Sequence[Fault]) -> Iterator[str]:
-    """Executions after another one that no fault made void."""
+def _moments(slots: Sequence[SlotRow]) -> dict[int, float]:
+    """When each index was recorded, by the clock of the executions."""
+    ahead = time.time() - time.monotonic()
+    return {slot.report.slot.index: slot.recorded_at.timestamp() - ahead for slot in slots if slot.recorded_at}
+
+
+def unexplained(
+    executions: Mapping[int, list[Execution]], faults: Sequence[Fault], recorded: Mapping[int, float]
+) -> Iterator[str]:
+    """Executions after another one that no fault made void; `recorded` says when each index was."""
     for index, found in executions.items():
         for before, after in pairwise(found):
-            if not any(_made_void(before, after, fault) for fault in faults):
+            if not any(_made_void(before, after, fault, recorded.get(index, inf)) for fault in faults):
                 near = [fault for fault in faults if before.began - 30 < fault.at < after.began]
                 yield f"{index} was executed again, and no fault explains it: {before} {after}, among {near}"
 
 
-def _made_void(before: Execution, after: Execution, fault: Fault) -> bool:
-    if fault.at > after.began or (before.pid not in fault.pids and not fault.is_global):
+def _made_void(before: Execution, after: Execution, fault: Fault, recorded: float) -> bool:
+    """Whether a fault hit its process while it went on, or took the ledger from all that was not recorded by then."""
+    if fault.at > after.began or fault.until < before.began:
         return False
+    if fault.is_global:
+        return recorded >= fault.at
     stopped = before.stopped if before.stopped is not None else after.began
-    return before.began <= fault.until and stopped >= fault.at - REPORTING_SECONDS
+    return before.pid in fault.pids and stopped >= fault.at - REPORTING_SECONDS
 
 
 def _keys_left(deployment: Deployment) -> Iterator[str]:
