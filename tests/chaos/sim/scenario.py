@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 SHAPES = ("collect", "collect", "fail_fast", "loop", "nested", "durable", "outer")
 WORKER_FAULTS = ("kill_child", "lose_host", "freeze_worker", "partition_worker", "shut_worker_down", "other_code")
+LATE_FAULTS = ("freeze_worker", "partition_worker", "shut_worker_down")
 SERVER_FAULTS = ("kill_server", "freeze_server")
 LEDGER_FAULTS = ("wipe", "rollback", "clock_step", "ledger_away", "ledger_refuses", "ledger_replies_lost")
 STORE_FAULTS = ("store_away", "store_refuses", "store_replies_lost")
@@ -114,7 +115,7 @@ class Scenario:
 
 def _faults(rng: random.Random) -> tuple[Fault, ...]:
     mixed = (KINDS, KINDS, WORKER_FAULTS, SERVER_FAULTS, LEDGER_FAULTS, STORE_FAULTS)
-    kinds = rng.choice((*mixed, ("broker_away",), ("ledger_away",)))
+    kinds = rng.choice((*mixed, LATE_FAULTS, ("broker_away",), ("ledger_away",)))
     count = rng.choice((0, 1, 2, 3, 5, 8))
     drawn = (
         Fault(rng.uniform(0, rng.choice((2, 10, 40))), rng.choice(kinds), rng.uniform(0.5, 30), rng.randrange(1000))

@@ -138,8 +138,9 @@ class SeenLedger:
 
     def _on_release(self, actor: str, args: Any, _named: Any, answer: int) -> None:
         self._note(actor, "release", args[0], answer)
-        for grant in self._granted.latest.values():
-            if grant.owner == args[0]:
+        for slot, grant in self._granted.latest.items():
+            # A lease that had ended, and whose slot is up again, is no lease any more.
+            if grant.owner == args[0] and slot not in self._granted.up:
                 grant.is_released = True
 
     def _on_decline(self, actor: str, args: Any, _named: Any, _answer: None) -> None:
