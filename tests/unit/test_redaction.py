@@ -18,9 +18,12 @@ def _no_redactors(monkeypatch):
     [
         ("redis://app:p@ss/w@host:6379/0 is away", "redis://app:***@host:6379/0 is away"),
         ("https://ghp_abc@github.com/x", "https://***@github.com/x"),
+        ("sent Bearer abc.def-ghi, got 401", "sent Bearer *** got 401"),
         ("401 for Authorization: Bearer abc.def-ghi", "401 for Authorization: ***"),
         ('{"password": "a \\"b\\" c", "user": "u"}', '{"password": ***, "user": "u"}'),
         ("connect(password='a b', user='u')", "connect(password=***, user='u')"),
+        ('"{\\"password\\": \\"a b\\", \\"c\\": 1}"', '"{\\"password\\": ***"'),
+        ("password='a'b c", "password=*** c"),
         ("AWS_SECRET_ACCESS_KEY=abc/def rest", "AWS_SECRET_ACCESS_KEY=*** rest"),
         ("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY----- rest", "-----BEGIN PRIVATE KEY-----*** rest"),
     ],
