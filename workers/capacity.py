@@ -54,7 +54,8 @@ class CapacityBoard:
 def has_graph(worker: Mapping[str, object], graph: str, fingerprint: str) -> bool:
     """Say whether a worker, as it announced itself, has this version of this graph."""
     graphs = worker.get("graphs")
-    return isinstance(graphs, Sequence) and [graph, fingerprint] in [list(pair) for pair in graphs]
+    pairs = graphs if isinstance(graphs, Sequence) else ()
+    return [graph, fingerprint] in [list(pair) for pair in pairs if isinstance(pair, Sequence)]
 
 
 def _sum(workers: Sequence[Mapping[str, object]], fact: str) -> int:

@@ -107,6 +107,30 @@ async def test_nothing_is_left_of_a_closed_slot_but_its_bit_and_the_last_notices
         assert client.get(f"{prefix}:closed") == b"\x80\x00\x00"
 
 
+FORGED = [b"", b"\xc1", b"\x93", b"\x92\xcb", b"\x01", b"\x91\xa1x", b"\x92\xa1x\x01", b"\x92\xce\xff\xff\xff\xff\xa1{"]
+FAR = b"\x92\xce\xff\xff\xff\xff"
+"""A time that is not over for long, and what stands beside it."""
+
+
+@pytest.mark.parametrize("forged", [*FORGED, FAR + b"\xc0", FAR + b"\xa2[]", FAR + b"\xa2{}", FAR + b"\x91\x01"])
+def test_what_others_put_into_the_registry_hides_no_worker(connect, redis_server, forged):
+    worker = connect().worker
+    worker.announce("w1", {"slots": 2}, ttl_seconds=60)
+    with redis_server.client() as client:
+        client.hset("rollforward:run:workers", "forged", forged)
+    assert [facts["worker"] for facts in worker.workers()] == ["w1"]
+    worker.announce("w2", {}, ttl_seconds=60)
+    assert [facts["worker"] for facts in worker.workers()] == ["w1", "w2"]
+
+
+def test_a_worker_that_comes_clears_away_those_that_are_gone(connect, redis_server):
+    worker = connect().worker
+    worker.announce("gone", {}, ttl_seconds=0)
+    worker.announce("w1", {}, ttl_seconds=60)
+    with redis_server.client() as client:
+        assert client.hkeys("rollforward:run:workers") == [b"w1"]
+
+
 async def test_progress_that_the_client_sent_twice_is_kept_once(case, redis_server, monkeypatch):
     await case.opened(slot(0))
     case.claim(slot(0))

@@ -87,3 +87,8 @@ async def test_while_the_registry_is_away_what_was_seen_last_counts(threads, mon
     assert await board.of("g", "1") == Capacity(slots=4, free=1)
     await board.close()
     assert registry.looks >= 2
+
+
+@pytest.mark.parametrize("graphs", [None, 1, "gf", [1], [None, ["g", "f"]], {"g": "f"}])
+def test_a_worker_that_tells_nonsense_of_its_graphs_has_what_is_left_of_them(graphs):
+    assert capacity.has_graph({"graphs": graphs}, "g", "f") == (isinstance(graphs, list) and ["g", "f"] in graphs)

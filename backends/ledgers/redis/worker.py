@@ -18,6 +18,7 @@ from orchestrator.identity import Slot
 from orchestrator.ledger.claim import Beat, ClaimAnswer, Claimed, Held, Reported, Verdict
 from orchestrator.ledger.memory import DEFAULT_MAX_BYTES
 from orchestrator.ledger.owner import place_of
+from orchestrator.reading import read_json
 from orchestrator.report import Report
 from orchestrator.seal import Seal
 
@@ -98,8 +99,8 @@ class RedisWorkerLedger:
         self._safely(lambda client: client.hdel(self._keys.workers, worker))
 
     def workers(self) -> list[Mapping[str, object]]:
-        found: list[Mapping[str, object]] = [json.loads(text) for text in self._call("workers", self._keys.workers)]
-        return sorted(found, key=lambda facts: str(facts["worker"]))
+        told = (_facts(text) for text in self._call("workers", self._keys.workers))
+        return sorted((facts for facts in told if facts), key=lambda facts: str(facts["worker"]))
 
     def owners(self, place: str) -> list[str]:
         found = self._safely(lambda client: client.smembers(self._keys.owners_at(place)))
@@ -188,6 +189,16 @@ class RedisWorkerLedger:
         if client is None:
             client = self._clients.setdefault(os.getpid(), sync_client(self._url, name=self._client_name))
         return client
+
+
+def _facts(text: bytes) -> Mapping[str, object]:
+    """What a worker says of itself; nothing where no worker of ours has said it."""
+    try:
+        facts = read_json(text)
+    except ValueError as error:
+        logger.error("announcement refused", extra={"reason": str(error)})
+        return {}
+    return facts if isinstance(facts, dict) and isinstance(facts.get("worker"), str) else {}
 
 
 def _taught(client: redis.Redis, lua: Script, *told: Any) -> Any:

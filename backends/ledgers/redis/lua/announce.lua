@@ -5,5 +5,7 @@ if not is_new then return end
 -- Who comes clears away who is gone: those who only look at the registry may not be allowed to.
 local packed = redis.call('HGETALL', KEYS[1])
 for at = 1, #packed, 2 do
-  if cmsgpack.unpack(packed[at + 1])[1] <= now then redis.call('HDEL', KEYS[1], packed[at]) end
+  local is_ours, told = pcall(cmsgpack.unpack, packed[at + 1])
+  local is_there = is_ours and type(told) == 'table' and type(told[1]) == 'number' and told[1] > now
+  if not is_there then redis.call('HDEL', KEYS[1], packed[at]) end
 end

@@ -3,7 +3,9 @@ local now = clock()
 local answers = {}
 local packed = redis.call('HGETALL', KEYS[1])
 for at = 1, #packed, 2 do
-  local ends, facts = unpack(cmsgpack.unpack(packed[at + 1]))
-  if ends > now then answers[#answers + 1] = facts end
+  local is_ours, told = pcall(cmsgpack.unpack, packed[at + 1])
+  if is_ours and type(told) == 'table' and type(told[1]) == 'number' and told[1] > now then
+    answers[#answers + 1] = tostring(told[2])
+  end
 end
 return answers
