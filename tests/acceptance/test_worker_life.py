@@ -87,16 +87,14 @@ def test_what_does_not_end_in_the_time_of_a_soft_stop_is_begun_by_others_at_once
 
 
 def test_a_second_signal_hands_everything_to_others_at_once(crew: Crew) -> None:
-    workers = those_that_stop(crew, SOFT)
+    worker = crew.start("prefork", slots=PLACES, environment=SOFT)
     command = begun_by_all(crew)
     for word in ("Initiating Soft Shutdown", "Waiting gracefully"):
-        for worker in workers:
-            worker.signal(signal.SIGTERM)
-        all_say(workers, word)
+        worker.signal(signal.SIGTERM)
+        all_say([worker], word)
     taken_over(crew, command)
-    for worker in workers:
-        worker.signal(signal.SIGQUIT)
-        worker.wait()
+    worker.signal(signal.SIGQUIT)
+    worker.wait()
     nothing_is_left(crew)
 
 
