@@ -1,6 +1,7 @@
 """How a window is kept full: queue in the ledger first, then pass the word."""
 
 import asyncio
+import math
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,9 @@ class Dispatcher:
         capacity = await self._lane.executor.capacity(briefing.graph, briefing.fingerprint)
         self.health = None if capacity.slots else _no_worker(briefing.graph, briefing.fingerprint)
         room = window(fan_out.plan.concurrency, capacity) - len(fan_out.outstanding)
-        slots = fan_out.take(min(max(room, 0), LARGEST_BATCH), asyncio.get_running_loop().time())
+        # Those that were declined wait for a worker that has their graph: the others would decline them again.
+        due_at = asyncio.get_running_loop().time() if capacity.slots else -math.inf
+        slots = fan_out.take(min(max(room, 0), LARGEST_BATCH), due_at)
         if slots:
             await self._queue(fan_out, slots)
         await self._tell()

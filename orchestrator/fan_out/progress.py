@@ -82,12 +82,15 @@ class OpenFanOut:
         self.is_announced = True
         self.outstanding.update((slot.index, slot) for slot in live if slot.index not in self.recorded)
 
-    def take(self, limit: int, now: float) -> list[Slot]:
-        """The next slots to queue, at most `limit` new ones, in index order; they are outstanding from now on."""
+    def take(self, limit: int, due_at: float) -> list[Slot]:
+        """The next slots to queue, at most `limit` new ones, in index order; they are outstanding from now on.
+
+        Deferred ones are taken that are due at that time of the loop.
+        """
         if self.suspects and not self.again:
             slots = [] if self.outstanding else [self.suspects.pop(min(self.suspects))]
         else:
-            slots = [slot for slot in (*self.again.values(), *self._due(now)) if slot.index not in self.recorded]
+            slots = [slot for slot in (*self.again.values(), *self._due(due_at)) if slot.index not in self.recorded]
             self.again.clear()
             slots.extend(() if self.suspects else self._new(limit))
         self.outstanding.update((slot.index, slot) for slot in slots)
@@ -149,8 +152,8 @@ class OpenFanOut:
         text = self.briefing.to_json()
         return Opening(self.id, self.recorded, text, Briefing.hash_of(text))
 
-    def _due(self, now: float) -> list[Slot]:
-        due = [slot for at, slot in self.deferred.values() if at <= now]
+    def _due(self, time: float) -> list[Slot]:
+        due = [slot for at, slot in self.deferred.values() if at <= time]
         for slot in due:
             del self.deferred[slot.index]
         return due

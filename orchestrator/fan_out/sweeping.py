@@ -50,18 +50,19 @@ class Sweeper:
             log.warning("delivery lost", extra={"index": loss.slot.index, "worker": loss.worker})
         unsettled = {slot: fan_out.deliveries.unsettled(slot, count) for slot, count in charged.items()}
         given_up = [loss for loss in losses if unsettled.get(loss.slot, 0) >= self._options.max_deliveries]
-        for loss in losses:
+        for lapse, loss in zip(lapsed, losses, strict=True):
             if loss not in given_up:
-                self._try_again(fan_out, loss)
+                self._try_again(fan_out, lapse)
         return [self._lost(loss) for loss in given_up]
 
-    def _try_again(self, fan_out: OpenFanOut, loss: Loss) -> None:
+    def _try_again(self, fan_out: OpenFanOut, lapse: Lapse) -> None:
         """Queue a lost one once more; one lost in company too often runs alone, which shows who is to blame."""
-        fan_out.accompanied_losses[loss.slot.index] += not loss.is_charged
-        if fan_out.accompanied_losses[loss.slot.index] >= self._options.max_deliveries:
-            fan_out.isolate(loss.slot)
+        # A worker that hands back what it held is stopped by somebody, and by none of its instances.
+        fan_out.accompanied_losses[lapse.slot.index] += not (lapse.alone or lapse.handed_back)
+        if fan_out.accompanied_losses[lapse.slot.index] >= self._options.max_deliveries:
+            fan_out.isolate(lapse.slot)
         else:
-            fan_out.bring_back([loss.slot])
+            fan_out.bring_back([lapse.slot])
 
     async def _tell_again(self, fan_out: OpenFanOut, overdue: Sequence[Overdue]) -> None:
         """A long queue is not a loss: word is passed again only where a later one was heard, or a place is free."""

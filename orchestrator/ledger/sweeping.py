@@ -37,7 +37,10 @@ def _lapses(run: RunEntries, lapsed: Sequence[tuple[Slot, Entry]]) -> tuple[Laps
     if not lapsed:
         return ()
     _mark_company(run, {entry.owner for _, entry in lapsed})
-    return tuple(Lapse(slot, entry.owner, entry.delivery, entry.is_alone) for slot, entry in lapsed)
+    return tuple(
+        Lapse(slot, entry.owner, entry.delivery, entry.is_alone, handed_back=entry.is_handed_back)
+        for slot, entry in lapsed
+    )
 
 
 def _mark_company(run: RunEntries, owners: set[str]) -> None:

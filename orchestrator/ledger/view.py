@@ -62,6 +62,7 @@ class Lapse:
     owner: str
     delivery: int
     alone: bool
+    handed_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,7 +225,8 @@ class TestSweep:
         first, second = await case.sweep(slot(0)), await case.sweep(slot(0))
         assert first == second
         (lapse,) = first.lapsed
-        assert (lapse.slot, lapse.owner, lapse.delivery, lapse.alone) == (slot(0), owner(), 1, True)
+        assert (lapse.slot, lapse.owner, lapse.delivery) == (slot(0), owner(), 1)
+        assert (lapse.alone, lapse.handed_back) == (True, False)
         await case.queue(slot(0))
         assert await case.sweep(slot(0)) == Sweep()
 
@@ -271,7 +272,7 @@ class TestSweep:
         case.worker.release(owner(), has_died=False)
         case.worker.release(owner(), has_died=True)
         (lapse,) = (await case.sweep(slot(0))).lapsed
-        assert (lapse.owner, lapse.delivery, lapse.alone) == (owner(), 1, False)
+        assert (lapse.owner, lapse.delivery, lapse.alone, lapse.handed_back) == (owner(), 1, False, True)
         await case.queue(slot(0))
         case.claim(slot(0), "t2", by=owner("w2"))
         case.worker.release(owner("w2"), has_died=True)

@@ -21,6 +21,7 @@ from orchestrator.fan_out.instance import Runtime
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.identity import Slot
 from orchestrator.ledger.memory import MemoryLedger
+from orchestrator.ledger.view import Sweep
 from orchestrator.middleware.retry import RetryMiddleware, deterministic_backoff
 from tests.unit.graph_of_numbers import Number, Numbers, numbers_graph, square
 
@@ -440,6 +441,57 @@ class TestWhatIsLost:
             after = await (await orchestrator.start("r", graph)).result()
         assert after.squares == [square for square in SQUARES if square != 25]
         assert [(error["fan_out_index"], error["category"]) for error in after.errors] == [("5", "instance_lost")]
+
+    async def test_an_instance_that_workers_hand_back_again_and_again_is_not_taken_for_the_culprit(self):
+        ledger, stops, long = MemoryLedger(), list(range(5)), list[Hint]()
+
+        class Stopped(LocalExecutor):
+            """Is stopped in the middle of the third instance again and again, all the time that the ninth takes."""
+
+            async def dispatch(self, hints: Sequence[Hint]) -> None:
+                for hint in hints:
+                    if hint.index == 3 and stops:
+                        owner, slot = f"stopped-{stops.pop()}", Slot(hint.fan_out, hint.index, hint.generation)
+                        ledger.claim("r", [slot], owner=owner, token=secrets.token_hex(16), ttl_seconds=60)
+                        ledger.release(owner, has_died=False)
+                    elif hint.index == 9:
+                        long.append(hint)
+                    else:
+                        await super().dispatch([hint])
+                if not stops and long:
+                    await super().dispatch([long.pop()])
+
+        state, proof = await run(MemoryStore(), lane(ledger, Stopped(ledger, runtime())), max_deliveries=2)
+        assert (state.squares, proof.ok, stops) == (SQUARES, True, [])
+
+    async def test_a_declined_instance_waits_for_a_worker_that_has_its_graph(self):
+        told, sweeps, arrived = Counter[int](), Counter[str](), asyncio.Event()
+
+        class Watched(MemoryLedger):
+            async def sweep(self, *given: Any) -> Sweep:
+                sweeps["done"] += 1
+                return await super().sweep(*given)
+
+        ledger = Watched()
+
+        class OfAnotherVersion(LocalExecutor):
+            async def dispatch(self, hints: Sequence[Hint]) -> None:
+                told.update(hint.index for hint in hints)
+                if arrived.is_set():
+                    await super().dispatch(hints)
+                    return
+                slots = [Slot(hint.fan_out, hint.index, hint.generation) for hint in hints]
+                ledger.decline("r", slots, worker="other", reason="no such graph")
+
+            async def capacity(self, graph: str, fingerprint: str) -> Capacity:
+                return await super().capacity(graph, fingerprint) if arrived.is_set() else Capacity(slots=0, free=0)
+
+        running = asyncio.create_task(run(MemoryStore(), lane(ledger, OfAnotherVersion(ledger, runtime()))))
+        await until(lambda: sweeps["done"] >= 10)
+        assert set(told.values()) == {1}
+        arrived.set()
+        state, proof = await running
+        assert (state.squares, proof.ok) == (SQUARES, True)
 
     async def test_a_declined_instance_is_sent_again_after_a_while(self):
         ledger, declined = MemoryLedger(), set[int]()

@@ -101,7 +101,7 @@ class RedisLedger:
             by_fan_out.setdefault(slot.fan_out, []).append((slot.index, slot.generation))
         lapsed, overdue, declined, unknown = await self._owned("sweep", run_id, epoch, json.dumps(by_fan_out))
         return Sweep(
-            lapsed=tuple(Lapse(_slot(row), row[3].decode(), row[4], bool(row[5])) for row in lapsed),
+            lapsed=tuple(_lapse(row) for row in lapsed),
             overdue=tuple(Overdue(_slot(row), bool(row[3])) for row in overdue),
             declined=tuple(Declined(_slot(row), row[3].decode(), row[4].decode()) for row in declined),
             unknown=tuple(_slot(row) for row in unknown),
@@ -206,6 +206,11 @@ def _batches(items: Iterable[QueuedItem]) -> Iterator[list[QueuedItem]]:
         batch.append(item)
         size += len(item.item)
     yield batch
+
+
+def _lapse(row: list[Any]) -> Lapse:
+    *_, owner, delivery, alone, handed_back = row
+    return Lapse(_slot(row), owner.decode(), delivery, bool(alone), handed_back=bool(handed_back))
 
 
 def _queued(item: QueuedItem) -> tuple[str | int | bytes, ...]:
