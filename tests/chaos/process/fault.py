@@ -207,8 +207,15 @@ OF_REDIS = ("rollback", "redis_frozen", "flush", "client_kill", "maxmemory", "re
 
 
 async def inject(field: Field, kind: str, *, is_alone: bool) -> None:
-    """Do it, and keep what came of it; `is_alone` where nothing else disturbs what is measured."""
-    field.faults.append(replace(await KINDS[kind](field), is_alone=is_alone))
+    """Do it, and keep what came of it; `is_alone` where nothing else disturbs what is measured.
+
+    What is to be measured is done again where it hit nothing: a run may have ended just then.
+    """
+    while True:
+        fault = replace(await KINDS[kind](field), is_alone=is_alone)
+        field.faults.append(fault)
+        if fault.detected is not None or not is_alone:
+            return
 
 
 def _restart(field: Field, meanwhile: Callable[[], None] = lambda: None) -> None:

@@ -4,17 +4,19 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf
 
 from orchestrator.checkpoint.row import RunStatus, SlotRow
 from orchestrator.checkpoint.verify import verify
-from tests.chaos.process.deployment import Deployment
+from tests.chaos.process.deployment import Deployment, NotWithin
 from tests.chaos.process.field import Fault
 from tests.chaos.process.history import Execution
 from tests.chaos.process.squares import is_failing
 
+LETTING_GO_SECONDS = 10.0
 REPORTING_SECONDS = 2.0
 """An execution may have stopped so long before its process dies, and its report not be stored yet."""
 
@@ -51,7 +53,7 @@ async def judged(deployment: Deployment, instances: int, faults: Sequence[Fault]
     verdict = Verdict()
     for run_id in deployment.submitted:
         await _judge(run_id, deployment, instances, faults, verdict)
-    verdict.wrong += _keys_left(deployment)
+    verdict.wrong += await _keys_left_for_good(deployment)
     return verdict
 
 
@@ -149,6 +151,17 @@ def _made_void(before: Execution, after: Execution, fault: Fault, recorded: floa
         return recorded >= fault.at
     stopped = before.stopped if before.stopped is not None else after.began
     return before.pid in fault.pids and stopped >= fault.at - REPORTING_SECONDS
+
+
+async def _keys_left_for_good(deployment: Deployment) -> list[str]:
+    """What is left a while after the last run was over: an orchestrator lets go of a run once that is recorded."""
+
+    async def none_left() -> bool:
+        return not list(_keys_left(deployment))
+
+    with suppress(NotWithin):
+        await deployment.until(none_left, what="every key is gone", seconds=LETTING_GO_SECONDS)
+    return list(_keys_left(deployment))
 
 
 def _keys_left(deployment: Deployment) -> Iterator[str]:
