@@ -121,6 +121,8 @@ class OpenFanOut:
             self.heard.ended(row.report)
         self.unclosed[slot.index] = slot
         self.outstanding.pop(slot.index, None)
+        # It was not to blame: it has ended while it waited to run alone.
+        self.suspects.pop(slot.index, None)
         if row.is_contribution:
             is_new = self.recorded.add(slot.index)
             self.inside.pop(slot.index, None)

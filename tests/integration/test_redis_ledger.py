@@ -76,7 +76,7 @@ async def test_every_key_stands_under_one_pattern_and_those_of_a_live_run_never_
         keys = {key.decode(): client.ttl(key) for key in client.keys("*")}
     assert all(key.startswith("rollforward:run:") for key in keys)
     of_run = {key: ttl for key, ttl in keys.items() if "{run-1}" in key}
-    assert len(of_run) == 9
+    assert len(of_run) == 10
     assert set(of_run.values()) == {-1}
 
 
@@ -321,6 +321,19 @@ class TestSeal:
             client.hset(f"rollforward:run:{{run-1}}:{FAN_OUT}:reports", "0", text)
         assert await case.reports() == []
         assert (await case.sweep(slot(0))).lapsed
+
+
+class TestLoss:
+    async def test_what_is_claimed_after_redis_was_emptied_is_released_with_its_owner(
+        self, case, connect, redis_server
+    ):
+        await case.opened(slot(0))
+        case.claim(slot(0), "t1")
+        with redis_server.client() as client:
+            client.flushall()
+        await case.opened(slot(0))
+        case.claim(slot(0), "t2")
+        assert connect().worker.release(owner(), has_died=True) == 1
 
 
 class TestClock:

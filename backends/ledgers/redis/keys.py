@@ -5,6 +5,7 @@ append the rest:
 
 meta                        hash: epoch, cancelled_in
 fan_outs                    set of fan-out ids
+owners                      set of the owners that were granted something
 tombstone                   epoch of a forgotten run, for a day
 <fan-out>:head              hash: briefing, briefing_hash, last_order, last_claimed, cancelled_in
 <fan-out>:closed            bitmap of the recorded slots

@@ -57,8 +57,13 @@ class RedisWorkerLedger:
     def claim(
         self, run_id: str, slots: Sequence[Slot], *, owner: str, token: str, ttl_seconds: float
     ) -> list[ClaimAnswer]:
+        is_known = (run_id, owner) in self._registered
         self._register(run_id, owner)
-        rows = self._verb("claim", run_id, _seconds(ttl_seconds), token, owner, *_flat(slots))
+        *rows, is_new = self._verb("claim", run_id, _seconds(ttl_seconds), token, owner, *_flat(slots))
+        if is_known and is_new:
+            # Redis has been lost in between, and what it knew of this owner with it.
+            self._registered.discard((run_id, owner))
+            self._register(run_id, owner)
         return [self._answer(run_id, Held(slot, token), row) for slot, row in zip(slots, rows, strict=True)]
 
     def briefing(self, run_id: str, fan_out: str) -> bytes | None:

@@ -58,12 +58,10 @@ class Replay:
         match what:
             case "wipe":
                 self._client.flushdb()
-                self._forget_owners()
             case "snapshot":
                 self._snapshots[name] = self._dump()
             case "rollback":
                 self._restore(self._snapshots.pop(name))
-                self._forget_owners()
             case _:
                 return await self._answer(act)
         return None
@@ -85,12 +83,6 @@ class Replay:
         for worker in self._workers.values():
             worker.close()
         self._workers.clear()
-
-    def _forget_owners(self) -> None:
-        # A worker tells Redis once that it is an owner. In one that was lost, `release` would not find its leases: they
-        # end by themselves, later than in memory.
-        for worker in self._workers.values():
-            worker._registered.clear()
 
     def _new_worker(self) -> RedisWorkerLedger:
         return RedisWorkerLedger(self._url, now=lambda: self._seconds)

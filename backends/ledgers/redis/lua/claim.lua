@@ -1,7 +1,9 @@
 -- ARGV: time, ttl seconds, token, owner, then fan-out, index, generation of each slot.
--- Answers {verdict} or {'ok', delivery, briefing hash, item, progress...} for each.
+-- Answers {verdict} or {'ok', delivery, briefing hash, item, progress...} for each, and at last 1 where this owner is
+-- new to the run: it must be found when it dies, and a server that was lost has forgotten it.
 local ttl, token, owner = tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local now = clock()
+local is_new = 0
 
 local function is_forgotten()
   return redis.call('EXISTS', run .. 'tombstone') == 1
@@ -29,6 +31,7 @@ local function grant(fan_out, index, entry)
   entry.delivery = entry.delivery + 1
   entry.declined_by, entry.reason, entry.is_released, entry.is_accompanied, entry.is_handed_back = nil, nil, nil, nil, nil
   save(fan_out, index, entry)
+  if redis.call('SADD', run .. 'owners', owner) == 1 then is_new = 1 end
 end
 
 local function claim(fan_out, index, generation)
@@ -49,4 +52,5 @@ local answers = {}
 for at = 5, #ARGV, 3 do
   answers[#answers + 1] = claim(ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]))
 end
+answers[#answers + 1] = is_new
 return answers
