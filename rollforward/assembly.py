@@ -12,8 +12,8 @@ from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.orchestrator import Orchestrator
-from orchestrator.fan_out.instance import Runtime
 from orchestrator.graph.registry import registry
+from orchestrator.instance.run import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.ledger.protocol import WorkerRegistry
 from orchestrator.seal import Seal

@@ -12,8 +12,8 @@ from orchestrator.crashpoint import crashpoint
 from orchestrator.errors import GraphNotFound, InstanceTimeLimitExceeded, LedgerLost
 from orchestrator.execution.briefing import Briefing
 from orchestrator.execution.function import abandoned_functions
-from orchestrator.fan_out.instance import run_instance, too_large
 from orchestrator.identity import Slot
+from orchestrator.instance.run import run_instance, too_large
 from orchestrator.ledger.claim import ClaimAnswer, Reported
 from orchestrator.report import Outcome, Report
 from workers.lease import Lease

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 from orchestrator.errors import LedgerLost, LedgerUnavailable
 from orchestrator.execution.briefing import Briefing
-from orchestrator.fan_out.instance import Runtime
-from orchestrator.fan_out.kept import in_ledger
 from orchestrator.graph.registry import registry
+from orchestrator.instance.kept import in_ledger
+from orchestrator.instance.run import Runtime
 from orchestrator.ledger.claim import Claimed
 from orchestrator.seal import Seal
 from workers.code_version import code_version

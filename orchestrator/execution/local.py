@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from orchestrator.context import Cancellation
 from orchestrator.execution.briefing import Briefing
 from orchestrator.execution.executor import Capacity, Hint
-from orchestrator.fan_out.instance import Runtime, never_begun, run_instance, too_large
 from orchestrator.identity import Slot
+from orchestrator.instance.run import Runtime, never_begun, run_instance, too_large
 from orchestrator.ledger.claim import Claimed, Reported
 from orchestrator.ledger.protocol import WorkerLedger
 

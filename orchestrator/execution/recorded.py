@@ -14,10 +14,10 @@ from orchestrator.execution.patience import Patience
 from orchestrator.execution.status import FanOutCount
 from orchestrator.fan_out.deliveries import Deliveries
 from orchestrator.fan_out.fan_in import fold_of
-from orchestrator.fan_out.inline import brief
 from orchestrator.fan_out.plan import Plan, check_drift
 from orchestrator.fan_out.progress import OpenFanOut
 from orchestrator.fan_out.recorder import Recorder
+from orchestrator.instance.inline import brief
 from orchestrator.observers.reported import ReportedEvents
 from orchestrator.report import Report
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.execution.frame import FanOuts
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.local import LocalExecutor
-from orchestrator.fan_out.instance import Runtime
-from orchestrator.fan_out.kept import Keep, in_ledger
+from orchestrator.instance.kept import Keep, in_ledger
+from orchestrator.instance.run import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.observers.emitter import Emitter
 

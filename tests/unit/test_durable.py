@@ -12,8 +12,8 @@ import pytest
 from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.context import Cancellation
 from orchestrator.fan_out.entry import NodeCompleted, read_entries
-from orchestrator.fan_out.instance import Runtime, run_instance
-from orchestrator.fan_out.kept import in_ledger
+from orchestrator.instance.kept import in_ledger
+from orchestrator.instance.run import Runtime, run_instance
 from orchestrator.ledger.claim import Held
 from orchestrator.report import Outcome, Report
 from rollforward import END, BranchSpec, CompiledGraph, GraphBuilder, NodeException, State, append

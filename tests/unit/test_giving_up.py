@@ -13,8 +13,8 @@ from orchestrator.execution.cancelling import ended
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.orchestrator import Orchestrator
-from orchestrator.fan_out.instance import Runtime
 from orchestrator.identity import FanOutKey
+from orchestrator.instance.run import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.report import Report
 from rollforward import END, CompiledGraph, GraphBuilder, State, append

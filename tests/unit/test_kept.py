@@ -13,7 +13,6 @@ import pytest
 from orchestrator.checkpoint.row import FanOutRow, Step
 from orchestrator.context import Cancellation
 from orchestrator.errors import LedgerUnavailable
-from orchestrator.fan_out import kept as kept_module
 from orchestrator.fan_out.entry import (
     EventsTold,
     NestedOpened,
@@ -23,9 +22,10 @@ from orchestrator.fan_out.entry import (
     read_entries,
     write_entry,
 )
-from orchestrator.fan_out.instance import Runtime, run_instance
-from orchestrator.fan_out.kept import Kept, in_ledger
 from orchestrator.identity import FanOutKey, Slot
+from orchestrator.instance import kept as kept_module
+from orchestrator.instance.kept import Kept, in_ledger
+from orchestrator.instance.run import Runtime, run_instance
 from orchestrator.ledger.claim import Claimed, Held
 from orchestrator.report import Outcome, Report
 from rollforward import END, GraphBuilder, State, append, current_fan_out_index

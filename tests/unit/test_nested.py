@@ -16,9 +16,9 @@ from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.execution.stepping import local_lane
-from orchestrator.fan_out.instance import Runtime
-from orchestrator.fan_out.kept import in_ledger
 from orchestrator.identity import FanOutKey
+from orchestrator.instance.kept import in_ledger
+from orchestrator.instance.run import Runtime
 from orchestrator.ledger.claim import Held
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.report import Report

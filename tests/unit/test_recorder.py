@@ -17,9 +17,9 @@ from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.fan_out import recorder, sweeping
-from orchestrator.fan_out.instance import Runtime
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.identity import Slot
+from orchestrator.instance.run import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.ledger.view import Sweep
 from orchestrator.middleware.retry import RetryMiddleware, deterministic_backoff

@@ -8,8 +8,8 @@ from orchestrator.context import Cancellation
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.execution.briefing import Briefing
 from orchestrator.execution.executor import Hint
-from orchestrator.fan_out.instance import Runtime, never_begun, run_instance
 from orchestrator.identity import Slot
+from orchestrator.instance.run import Runtime, never_begun, run_instance
 from orchestrator.ledger.claim import Beat, Claimed, Held
 from tests.chaos.sim.services import LedgerOfWorker
 

@@ -9,9 +9,9 @@ from orchestrator.checkpoint.row import Step
 from orchestrator.execution.frame import Frame, Point
 from orchestrator.execution.journal import points
 from orchestrator.fan_out.fold import Fold
-from orchestrator.fan_out.kept import Kept, Reached
 from orchestrator.graph.node import FunctionNode
 from orchestrator.identity import FanOutKey, Lineage
+from orchestrator.instance.kept import Kept, Reached
 from orchestrator.report import Position
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from orchestrator.errors import RemoteError
 from orchestrator.execution.briefing import Briefing
 from orchestrator.execution.frame import Frame
 from orchestrator.fan_out.fan_in import fold_of
-from orchestrator.fan_out.kept import Kept
 from orchestrator.identity import Slot
+from orchestrator.instance.kept import Kept
 from orchestrator.ledger.claim import Claimed
 from orchestrator.report import Outcome, Report
 

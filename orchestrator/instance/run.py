@@ -15,11 +15,11 @@ from orchestrator.execution.cancelling import is_being_cancelled
 from orchestrator.execution.frame import FanOuts, Frame
 from orchestrator.execution.walk import walk
 from orchestrator.fan_out.fold import Fold
-from orchestrator.fan_out.inline import InlineFanOuts
-from orchestrator.fan_out.journal import InstanceJournal
-from orchestrator.fan_out.kept import Keep, Kept
 from orchestrator.graph.projection import first_state
 from orchestrator.identity import Level
+from orchestrator.instance.inline import InlineFanOuts
+from orchestrator.instance.journal import InstanceJournal
+from orchestrator.instance.kept import Keep, Kept
 from orchestrator.ledger.claim import Claimed
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.middleware.chain import compose
