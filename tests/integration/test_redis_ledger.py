@@ -437,6 +437,19 @@ class TestUnavailable:
                 client.execute_command("REPLICAOF", "NO", "ONE")
         assert case.verdict(slot(0)) is Verdict.OK
 
+    async def test_whoever_waits_when_it_becomes_a_replica_is_told_that_it_is_away(self, case, redis_server):
+        await case.opened(slot(0))
+        waiting = asyncio.create_task(case.reports(wait=20))
+        with redis_server.client() as client:
+            try:
+                while client.info("clients")["blocked_clients"] == 0:
+                    await asyncio.wait([waiting], timeout=0.01)
+                client.execute_command("REPLICAOF", "127.0.0.1", "1")
+                with pytest.raises(LedgerUnavailable, match="primary"):
+                    await waiting
+            finally:
+                client.execute_command("REPLICAOF", "NO", "ONE")
+
     async def test_a_restart_is_ridden_out_with_what_was_known(self, tmp_path, connect):
         server = RedisServer(tmp_path).start()
         try:

@@ -114,7 +114,7 @@ _OUR_MISTAKES = (ResponseError, DataError)
 _ADVICE: tuple[tuple[tuple[type[Exception], ...], tuple[str, ...], str], ...] = (
     ((OutOfMemoryError,), ("OOM",), "raise its maxmemory or let the run drain"),
     ((), ("MISCONF",), "it cannot write its disk: free space, or look at its log"),
-    ((ReadOnlyError,), ("READONLY",), "it is a replica: point ROLLFORWARD_REDIS_URL at the primary"),
+    ((ReadOnlyError,), ("READONLY", "UNBLOCKED"), "it is a replica: point ROLLFORWARD_REDIS_URL at the primary"),
     (
         (NoPermissionError,),
         # The latter two, where a script may not do something, come from a server before 7.0 and from later ones.
