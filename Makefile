@@ -8,7 +8,7 @@ COMPOSE := docker compose -f deploy/compose.yaml
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test chaos crashpoints check fmt lint format types layers sizes bench docs up down clean
+.PHONY: help demo test chaos soak crashpoints check fmt lint format types layers sizes bench docs up down clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,12 @@ test: $(READY) ## run all tests against real Redis, PostgreSQL and workers
 chaos: $(READY) ## kill KILLS processes of real deployments, from SEED, then crash EXAMPLES random graphs at random writes
 	$(BIN)/python -m tests.chaos.processes --kills $${KILLS:-200} --seed $${SEED:-1}
 	ROLLFORWARD_PROPERTY_EXAMPLES=$${EXAMPLES:-3000} $(BIN)/pytest -q --timeout 3600 tests/property
+
+soak: $(READY) ## go on with new seeds until something is wrong, or you stop it
+	seed=$${SEED:-$$(date +%s)}; while true; do \
+		$(BIN)/python -m tests.chaos.simulate --first $$seed --seeds 2000 && \
+		$(BIN)/python -m tests.chaos.processes --kills $${KILLS:-200} --seed $$seed || exit 1; \
+		seed=$$((seed + 2000)); done
 
 crashpoints: $(READY) ## end a process at every point of the crash matrix, over every store
 	$(BIN)/python -m tests.chaos.crashpoints --jobs 2

@@ -1,13 +1,16 @@
 """Drives whatever runs of a store wait for an orchestrator."""
 
 import asyncio
+import contextlib
 import logging
 
-from orchestrator.checkpoint.row import Run, RunFilter, RunStatus
+from orchestrator.checkpoint.row import Run, RunFilter, RunStatus, Seen
 from orchestrator.errors import GraphNotFound, OperatorError, RollforwardError
 from orchestrator.execution.handle import RunHandle
 from orchestrator.graph.registry import registry
 from rollforward.assembly import Assembly, assembled
+from rollforward.leftovers import Leftovers
+from rollforward.vigil import Vigil
 from workers.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -16,7 +19,7 @@ LOOK_EVERY_SECONDS = 1.0
 ANSWERED_WITHIN_SECONDS = 10.0
 FINISHED_WITHIN_SECONDS = 2.0
 MOST_LOOKED_AT = 1000
-_WAITING = frozenset((RunStatus.SUBMITTED, RunStatus.ORPHANED))
+_OPEN = frozenset((RunStatus.SUBMITTED, RunStatus.ORPHANED, RunStatus.RUNNING))
 
 
 async def serve(settings: Settings, *, most: int, until: asyncio.Event) -> None:
@@ -41,28 +44,36 @@ class Server:
         self._handles: dict[str, RunHandle] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._left_alone: set[str] = set()
+        self._vigil = Vigil(assembly.orchestrator.lease)
+        self._leftovers = Leftovers(assembly.store, assembly.lane)
 
     async def look(self) -> None:
         """Take up the runs that wait, the oldest first; a store that is away is looked at again later."""
         try:
             async with asyncio.timeout(ANSWERED_WITHIN_SECONDS):
-                waiting = await self._assembly.store.list_runs(RunFilter(statuses=_WAITING, limit=MOST_LOOKED_AT))
+                runs = await self._assembly.store.list_runs(RunFilter(statuses=_OPEN, limit=MOST_LOOKED_AT))
         except OperatorError as error:
             log.warning("store away", extra={"error": str(error)})
             return
         except TimeoutError:
             log.warning("store does not answer", extra={"seconds": ANSWERED_WITHIN_SECONDS})
             return
-        for run in reversed(waiting):
-            if len(self._tasks) < self._most and run.run_id not in self._tasks:
-                await self._take(run)
+        others = [run for run in runs if run.run_id not in self._tasks]
+        abandoned = self._vigil.abandoned(run for run in others if run.status is RunStatus.RUNNING)
+        for run in reversed(others):
+            if len(self._tasks) < self._most and (run in abandoned or run.status is not RunStatus.RUNNING):
+                await self._take(run, Seen(run.epoch, has_dead_owner=run in abandoned))
+        # What is left behind costs memory only, and can wait for the ledger.
+        with contextlib.suppress(OperatorError, TimeoutError):
+            async with asyncio.timeout(ANSWERED_WITHIN_SECONDS):
+                await self._leftovers.clear()
 
     async def hand_back(self) -> None:
         """Give every run up, for another server."""
         await asyncio.gather(*(handle.detach() for handle in self._handles.values()))
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def _take(self, run: Run) -> None:
+    async def _take(self, run: Run, seen: Seen) -> None:
         try:
             graph = registry.find(run.graph, run.fingerprint)
         except GraphNotFound:
@@ -70,7 +81,7 @@ class Server:
             return
         try:
             # As it was listed: another server may have taken it since, and brought it to its end.
-            handle = await self._assembly.orchestrator.start(run.run_id, graph, seen_epoch=run.epoch)
+            handle = await self._assembly.orchestrator.start(run.run_id, graph, seen=seen)
         except RollforwardError as error:
             log.info("run not taken", extra={"run_id": run.run_id, "error": str(error)})
             return

@@ -3,6 +3,8 @@
 import asyncio
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +45,11 @@ class Orchestrator:
         self._options = options
         self._is_dead = is_dead
 
+    @property
+    def lease(self) -> timedelta:
+        """How long it owns a run that it does not renew."""
+        return self._options.lease
+
     async def submit(
         self,
         graph: "Graph[StateT]",
@@ -75,7 +82,7 @@ class Orchestrator:
         *,
         accept_code: bool = False,
         accept_older_record: bool = False,
-        seen_epoch: int | None = None,
+        seen: Seen | None = None,
         subscriptions: Sequence[Subscription] = (),
     ) -> RunHandle[StateT]:
         """Become the owner of a run and drive it in a task of this loop, from where it was.
@@ -87,12 +94,12 @@ class Orchestrator:
             graph: the run's.
             accept_code: whether to go on although the run was made by another version of the graph.
             accept_older_record: whether to go on although the record is older than what the ledger has seen.
-            seen_epoch: the epoch that the caller saw the run with, where only that one is meant.
+            seen: how the caller saw the run, where only the run as it was then is meant.
             subscriptions: the observers of this invocation.
 
         Raises:
             CheckpointNotFound, RunAmbiguous: there is no such run, or several.
-            RunIsDriven: another orchestrator owns it, or has owned it since it had `seen_epoch`.
+            RunIsDriven: another orchestrator owns it, or has owned it since it was `seen`.
             RunCancelled: it was cancelled.
             FingerprintMismatch: it was made by another version of the graph, and no migration leads to this one.
             RecordOutdated: its ledger has seen a later owner than its record, see `accept_older_record`.
@@ -104,7 +111,9 @@ class Orchestrator:
         if run.status.is_over:
             return await self._concluded(run, graph)
         above = await self._seen_by_ledger(run, accept_older_record=accept_older_record)
-        seen = Seen(run.epoch if seen_epoch is None else seen_epoch, has_dead_owner=self._has_dead_owner(run))
+        seen = seen or Seen(run.epoch)
+        if run.owner is not None and self._is_dead(run.owner):
+            seen = replace(seen, has_dead_owner=True)
         try:
             own = await self._owned(run, graph, seen, above=above)
         except RunIsOver:
@@ -125,9 +134,6 @@ class Orchestrator:
         if 0 < run.epoch < seen and not accept_older_record and (await self._store.find(run.run_id)).epoch < seen:
             raise RecordOutdated(run.run_id)
         return seen
-
-    def _has_dead_owner(self, run: Run) -> bool:
-        return run.owner is not None and self._is_dead(run.owner)
 
     async def _concluded(self, run: Run, graph: "Graph[StateT]") -> RunHandle[StateT]:
         """The handle of a run that is over; what its owner may have left in the ledger is taken out."""

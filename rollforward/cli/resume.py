@@ -65,7 +65,7 @@ def command(run_id: str, **options: Any) -> None:
     settings, graph = _graph_of(run, settings, address, options["accept_code"])
     accepted = {name: options[name] for name in ("accept_code", "accept_older_record")}
     resumption = Resumption(run=run, graph=graph, **accepted)
-    executor = _executor(run, options["executor"] or known.get("executor"))
+    executor = _executor(run, settings, options["executor"] or known.get("executor"))
     _check(resumption)
     with hosted(settings, executor, workers=options["workers"]) as host:
         announce(host)
@@ -88,9 +88,9 @@ def _graph_of(run: Run, settings: Settings, address: str | None, accept_code: bo
         raise GraphUnknownHere(run) from error
 
 
-def _executor(run: Run, wanted: str | None) -> ExecutorName:
-    # A finished run only gives its state: no worker need be started for that.
-    if run.status.is_over:
+def _executor(run: Run, settings: Settings, wanted: str | None) -> ExecutorName:
+    # A finished run only gives its state, and lets go of what it has left in a ledger: nothing is started for that.
+    if run.status.is_over and settings.redis_url is None:
         return "local"
     return next((name for name in get_args(ExecutorName) if name == wanted), "celery")
 

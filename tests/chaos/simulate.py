@@ -9,10 +9,11 @@ from tests.chaos.sim.simulation import simulate
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.simulate", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=2000, help="how many seeds, from 0")
+    parser.add_argument("--seeds", type=int, default=2000, help="how many seeds")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="this one only, with its history")
     told = parser.parse_args()
-    seeds = range(told.seeds) if told.seed is None else range(told.seed, told.seed + 1)
+    seeds = range(told.first, told.first + told.seeds) if told.seed is None else range(told.seed, told.seed + 1)
     steps, violations, hung = 0, 0, 0
     faults: Counter[str] = Counter()
     for seed in seeds:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pytest
 
 from orchestrator.checkpoint.memory import MemoryStore
-from orchestrator.checkpoint.row import RunStatus
+from orchestrator.checkpoint.row import RunStatus, Seen
 from orchestrator.checkpoint.verify import verify
 from orchestrator.compiled import CompiledGraph
 from orchestrator.context import current_attempt_index, current_fan_out_index, idempotency_key
@@ -608,11 +608,11 @@ class TestOwnership:
         store, (graph, begun) = MemoryStore(), self.waiting()
         one = self.orchestrator(store, graph, "one")
         seen = await one.submit(graph, Numbers(numbers=[1, 2, 3]), run_id="r")
-        handle = await one.start("r", graph, seen_epoch=seen.epoch)
+        handle = await one.start("r", graph, seen=Seen(seen.epoch))
         await begun.wait()
         await handle.detach()
         with pytest.raises(RunIsDriven):
-            await one.start("r", graph, seen_epoch=seen.epoch)
+            await one.start("r", graph, seen=Seen(seen.epoch))
         assert (await store.find("r")).status is RunStatus.SUBMITTED
 
     @pytest.mark.parametrize("by", ["handle", "store"])

@@ -1,0 +1,58 @@
+"""A server takes up the runs that wait, and those whose owner only seems to hold them."""
+
+import asyncio
+from datetime import timedelta
+
+from orchestrator.checkpoint.memory import MemoryStore
+from orchestrator.checkpoint.row import RunStatus
+from orchestrator.execution.lane import Options
+from orchestrator.execution.orchestrator import Orchestrator
+from orchestrator.execution.stepping import local_lane
+from rollforward.assembly import Assembly
+from rollforward.server import Server
+from tests.unit.graph_of_numbers import Numbers, numbers_graph
+
+GRAPH = numbers_graph()
+
+
+def assembly(store: MemoryStore, lease: timedelta) -> Assembly:
+    options = Options(owner="me", lease=lease)
+    lane = local_lane(GRAPH, options)
+    return Assembly(store, lane, Orchestrator(store, lane=lane, options=options), None)
+
+
+async def submitted(store: MemoryStore, *, lease: timedelta) -> Assembly:
+    ours = assembly(store, lease)
+    await ours.orchestrator.submit(GRAPH, Numbers(numbers=[1, 2]), run_id="r")
+    return ours
+
+
+async def test_a_run_that_waits_is_driven_to_its_end() -> None:
+    store = MemoryStore()
+    server = Server(await submitted(store, lease=timedelta(seconds=10)), most=1)
+    async with asyncio.timeout(10):
+        while (await store.find("r")).status is not RunStatus.SUCCEEDED:
+            await server.look()
+            await asyncio.sleep(0.01)
+
+
+async def test_a_lease_that_ends_in_a_day_and_is_never_renewed_is_not_waited_for() -> None:
+    store = MemoryStore()
+    server = Server(await submitted(store, lease=timedelta(seconds=0.1)), most=1)
+    await store.acquire("r", "a ghost", invocation_id="r", lease=timedelta(days=1))
+    async with asyncio.timeout(10):
+        while (await store.find("r")).status is not RunStatus.SUCCEEDED:
+            await server.look()
+            await asyncio.sleep(0.01)
+    assert (await store.find("r")).owner == "me"
+
+
+async def test_a_lease_that_is_renewed_is_respected() -> None:
+    store = MemoryStore()
+    server = Server(await submitted(store, lease=timedelta(seconds=0.1)), most=1)
+    own = await store.acquire("r", "another", invocation_id="r", lease=timedelta(days=1))
+    for _ in range(30):
+        await store.renew(own, lease=timedelta(days=1))
+        await server.look()
+        await asyncio.sleep(0.02)
+    assert (await store.find("r")).owner == "another"
