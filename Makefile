@@ -27,7 +27,7 @@ test: $(READY) ## run all tests against real Redis, PostgreSQL and workers
 
 chaos: $(READY) ## kill KILLS processes of real deployments, from SEED, then crash EXAMPLES random graphs at random writes
 	$(BIN)/python -m tests.chaos.processes --kills $${KILLS:-200} --seed $${SEED:-1}
-	ROLLFORWARD_PROPERTY_EXAMPLES=$${EXAMPLES:-3000} $(BIN)/pytest -q --timeout 3600 tests/property
+	ROLLFORWARD_PROPERTY_EXAMPLES=$${EXAMPLES:-300} $(BIN)/pytest -q --timeout 3600 tests/property
 
 soak: $(READY) ## go on with new seeds until something is wrong, or you stop it
 	seed=$${SEED:-$$(date +%s)}; while true; do \
