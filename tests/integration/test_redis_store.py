@@ -69,7 +69,7 @@ async def test_a_full_server_is_an_outage_until_it_has_room(store, redis_server)
     with redis_server.client() as client:
         client.config_set("maxmemory", 1)
         try:
-            with pytest.raises(CheckpointUnavailable, match="see that this Redis is up") as told:
+            with pytest.raises(CheckpointUnavailable, match="raise its maxmemory") as told:
                 await store.record(ownership, [contribution(0)])
         finally:
             client.config_set("maxmemory", 0)

@@ -3,9 +3,8 @@
 Those of a run start with `<namespace>:run:{<run_id>}:`; the braces keep a run on one node of a cluster. The scripts
 append the rest:
 
-meta                        hash: epoch, cancelled_in
+meta                        hash: epoch, cancelled_in, and a field for each owner that was granted something
 fan_outs                    set of fan-out ids
-owners                      set of the owners that were granted something
 tombstone                   epoch of a forgotten run, for a day
 <fan-out>:head              hash: briefing, briefing_hash, last_order, last_claimed, cancelled_in
 <fan-out>:closed            bitmap of the recorded slots

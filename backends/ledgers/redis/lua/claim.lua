@@ -31,7 +31,7 @@ local function grant(fan_out, index, entry)
   entry.delivery = entry.delivery + 1
   entry.declined_by, entry.reason, entry.is_released, entry.is_accompanied, entry.is_handed_back = nil, nil, nil, nil, nil
   save(fan_out, index, entry)
-  if redis.call('SADD', run .. 'owners', owner) == 1 then is_new = 1 end
+  if redis.call('HSET', run .. 'meta', 'owner ' .. owner, 1) == 1 then is_new = 1 end
 end
 
 local function claim(fan_out, index, generation)

@@ -14,6 +14,6 @@ if ARGV[3] ~= '' then
   forget(ARGV[3])
 else
   for _, fan_out in ipairs(redis.call('SMEMBERS', run .. 'fan_outs')) do forget(fan_out) end
-  redis.call('UNLINK', run .. 'meta', run .. 'owners')
+  redis.call('UNLINK', run .. 'meta')
   redis.call('SET', run .. 'tombstone', ARGV[2], 'EX', ARGV[4])
 end
