@@ -47,7 +47,7 @@ _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = tuple(
         ("eyj", r"eyJ[\w-]{8,512}\.[\w-]{8,}(?:\.[\w-]*)?", STARS),
     )
 )
-_NAMED = re.compile(rf"(?i)\w*?(?:{_NAMES}|authorization)")
+_NAMED = re.compile(rf"(?i)[\w-]*?(?:{_NAMES}|authorization)")
 
 _redactors: list[Redactor] = []
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import psutil
 
 from orchestrator.ledger.owner import Owner
-from workers.process import is_alive, this_owner
+from workers.process import is_alive, started_ms, this_owner
 
 ProcessFacts = Mapping[str, int]
 """A `pid` and when it started, in `started_ms`: together they name one process of this host, also after pids repeat."""
@@ -26,7 +26,7 @@ def facts_of(pid: int) -> dict[str, int]:
     Raises:
         psutil.NoSuchProcess: there is none.
     """
-    return {"pid": pid, "started_ms": round(psutil.Process(pid).create_time() * 1000)}
+    return {"pid": pid, "started_ms": started_ms(psutil.Process(pid))}
 
 
 def is_running(facts: ProcessFacts | None) -> bool:

@@ -5,11 +5,12 @@ import contextlib
 import logging
 
 from orchestrator.checkpoint.row import Run, RunFilter, RunStatus, Seen
-from orchestrator.errors import GraphNotFound, OperatorError, RollforwardError
+from orchestrator.errors import GraphNotFound, OperatorError, RecordOutdated, RollforwardError
 from orchestrator.execution.handle import RunHandle
 from orchestrator.graph.registry import registry
 from rollforward.assembly import Assembly, assembled
 from rollforward.leftovers import Leftovers
+from rollforward.liveness import is_dead
 from rollforward.vigil import Vigil
 from workers.settings import Settings
 
@@ -59,10 +60,13 @@ class Server:
             log.warning("store does not answer", extra={"seconds": ANSWERED_WITHIN_SECONDS})
             return
         others = [run for run in runs if run.run_id not in self._tasks]
-        abandoned = self._vigil.abandoned(run for run in others if run.status is RunStatus.RUNNING)
+        driven = [run for run in others if run.status is RunStatus.RUNNING]
+        abandoned = self._vigil.abandoned(driven)
+        dead = [run for run in driven if run.owner is not None and is_dead(run.owner)]
         for run in reversed(others):
-            if len(self._tasks) < self._most and (run in abandoned or run.status is not RunStatus.RUNNING):
-                await self._take(run, Seen(run.epoch, has_dead_owner=run in abandoned))
+            is_given_up = run in abandoned or run in dead
+            if len(self._tasks) < self._most and (is_given_up or run.status is not RunStatus.RUNNING):
+                await self._take(run, Seen(run.epoch, has_dead_owner=is_given_up))
         # What is left behind costs memory only, and can wait for the ledger.
         with contextlib.suppress(OperatorError, TimeoutError):
             async with asyncio.timeout(ANSWERED_WITHIN_SECONDS):
@@ -82,6 +86,9 @@ class Server:
         try:
             # As it was listed: another server may have taken it since, and brought it to its end.
             handle = await self._assembly.orchestrator.start(run.run_id, graph, seen=seen)
+        except RecordOutdated as error:
+            self._leave_alone(run, str(error))
+            return
         except RollforwardError as error:
             log.info("run not taken", extra={"run_id": run.run_id, "error": str(error)})
             return

@@ -8,9 +8,6 @@ import psutil
 
 from orchestrator.ledger.owner import Owner
 
-# Start times are derived from the boot time, which steps by a second when the host's clock is set.
-_SAME_START_MS = 2_000
-
 
 def this_owner(worker: str) -> Owner:
     """This process, as the owner of leases."""
@@ -21,7 +18,7 @@ def this_owner(worker: str) -> Owner:
         pid_namespace=_pid_namespace(),
         worker=worker,
         pid=pid,
-        started_ms=_started_ms(psutil.Process(pid)),
+        started_ms=started_ms(psutil.Process(pid)),
     )
 
 
@@ -29,16 +26,28 @@ def is_alive(owner: Owner) -> bool:
     """Say whether the process of an owner of this place runs: same pid, same start, no zombie."""
     try:
         process = psutil.Process(owner.pid)
-        same = abs(_started_ms(process) - owner.started_ms) <= _SAME_START_MS
-        return same and process.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+        is_same = started_ms(process) == owner.started_ms
+        return is_same and process.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:
         return True
 
 
-def _started_ms(process: psutil.Process) -> int:
-    return round(float(process.create_time()) * 1000)
+def started_ms(process: psutil.Process) -> int:
+    """When a process started, in milliseconds since the host did: a number that no setting of its clock changes.
+
+    Where the system does not tell that, since 1970.
+
+    Raises:
+        psutil.NoSuchProcess: there is none any more.
+    """
+    try:
+        fields = Path(f"/proc/{process.pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return round(float(process.create_time()) * 1000)
+    # The 22nd field of proc(5), in clock ticks; the name, which is the second, may hold spaces.
+    return int(fields[19]) * 1000 // os.sysconf("SC_CLK_TCK")
 
 
 def _boot_id() -> str:

@@ -33,6 +33,8 @@ async def keep_lease(
         except Fenced as error:
             stop(error)
             return
+        except Exception:
+            log.exception("lease not renewed", extra={"run_id": ownership.run_id})
         else:
             if renewal.is_cancel_requested:
                 stop(RunCancelled(ownership.run_id))

@@ -38,7 +38,8 @@ class InnerRecords:
             await self._record(fan_out, [(slot, entry) for slot, entries in told for entry in entries], Inside.takes)
             for slot, answer in zip(waiting, answers, strict=True):
                 fan_out.inside[slot.index].known = answer.end
-            waiting = tuple(slot for slot, answer in zip(waiting, answers, strict=True) if answer.entries)
+            # One answer has room for so much: a slot of which nothing came may have been left out of it.
+            waiting = waiting if any(answer.entries for answer in answers) else ()
 
     async def keep(self, fan_out: OpenFanOut, slot: Slot, entries: Iterable[bytes]) -> None:
         """Record what an instance that runs in this process has to tell."""

@@ -40,14 +40,15 @@ class Inside:
 
     `known` is how many entries of what it told in the ledger have been read. `contributions` are those recorded of a
     fan-out, where they have been read since the run was taken up. `others` are the fan-outs that the running delivery
-    has entered with other items than the recorded ones: it knew nothing of these. After a write of which nobody knows
-    whether it was done, it is `doubtful` what is recorded.
+    has entered with other items than the recorded ones: it knew nothing of these. `events` has the hashes of those
+    that were passed on. After a write of which nobody knows whether it was done, it is `doubtful` what is recorded.
     """
 
     fan_outs: dict[str, FanOutRow] = field(default_factory=dict)
     steps: dict[Step, int] = field(default_factory=dict)
     contributions: dict[str, Contributions] = field(default_factory=dict)
     others: set[str] = field(default_factory=set)
+    events: set[int] = field(default_factory=set)
     known: int = 0
     doubtful: bool = False
 
@@ -70,7 +71,10 @@ class Inside:
                 self.steps.setdefault(_bare(step), step.position)
                 return is_news
             case EventsTold():
-                return True
+                # The same list is read again where the instance was queued again.
+                is_news = hash(entry) not in self.events
+                self.events.add(hash(entry))
+                return is_news
 
     def bears_out(self, folds: Iterable[Fold]) -> bool:
         """Whether what is recorded is what these folded."""
@@ -112,7 +116,8 @@ class Inside:
 
     def copy(self) -> "Inside":
         """One that takes note of more, while this one stays as it is; what both know of contributions `doubt` drops."""
-        return replace(self, fan_outs=dict(self.fan_outs), steps=dict(self.steps), others=set(self.others))
+        own = replace(self, fan_outs=dict(self.fan_outs), steps=dict(self.steps))
+        return replace(own, others=set(self.others), events=set(self.events))
 
     async def entries(self, reader: RecordReader, run_id: str, *, with_reports: bool) -> AsyncIterator[bytes]:
         """What the next delivery is told of all this, in the order in which it happened."""

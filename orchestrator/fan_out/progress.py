@@ -87,12 +87,12 @@ class OpenFanOut:
 
         Deferred ones are taken that are due at that time of the loop.
         """
-        if self.suspects and not self.again:
-            slots = [] if self.outstanding else [self.suspects.pop(min(self.suspects))]
-        else:
-            slots = [slot for slot in (*self.again.values(), *self._due(due_at)) if slot.index not in self.recorded]
-            self.again.clear()
-            slots.extend(() if self.suspects else self._new(limit))
+        slots = [slot for slot in (*self.again.values(), *self._due(due_at)) if slot.index not in self.recorded]
+        self.again.clear()
+        if not self.suspects:
+            slots.extend(self._new(limit))
+        elif not slots and not self.outstanding:
+            slots.append(self.suspects.pop(min(self.suspects)))
         self.outstanding.update((slot.index, slot) for slot in slots)
         return slots
 

@@ -81,20 +81,22 @@ def report_that_folded(*pages: NestedReported, fan_out: FanOutKey = PAGES) -> Re
 
 
 class Telling(MemoryLedger):
-    """Tells of every instance what a test has put there, no more than so many entries at once."""
+    """Tells of every instance what a test has put there, no more than so many entries of one, or of all, at once."""
 
     def __init__(self) -> None:
         super().__init__()
         self.entries: dict[Slot, list[bytes]] = {}
         self.at_once = 100
+        self.room = 1000
 
     def put(self, index: int, *entries: Entry) -> None:
         self.entries.setdefault(Slot(KEY.id, index), []).extend(write_entry(entry) for entry in entries)
 
     async def told(self, _run_id: str, since: Mapping[Slot, int]) -> list[Progress]:
-        answers = []
+        answers, room = [], self.room
         for slot, start in since.items():
-            fresh = tuple(self.entries.get(slot, [])[start : start + self.at_once])
+            fresh = tuple(self.entries.get(slot, [])[start : start + min(self.at_once, room)])
+            room -= len(fresh)
             answers.append(Progress(start + len(fresh), fresh))
         return answers
 
@@ -229,6 +231,23 @@ async def test_one_that_runs_again_is_given_what_is_recorded_in_the_order_in_whi
         1,
         NodeCompleted,
     ]
+
+
+async def test_events_that_are_read_again_are_not_heard_again(case: Case):
+    case.telling.put(0, HAPPENED)
+    await case.take()
+    case.fan_out.bring_back([Slot(KEY.id, 0)])
+    case.telling.put(0, replace(HAPPENED, delivery=2))
+    await case.take()
+    assert case.heard == [(0, HAPPENED), (0, replace(HAPPENED, delivery=2))]
+
+
+async def test_a_slot_for_which_an_answer_had_no_room_is_asked_again(case: Case):
+    case.telling.room = 2
+    case.telling.put(0, OPENED, reported(0), reported(1))
+    case.telling.put(1, COMPLETED)
+    await case.take()
+    assert (await case.recorded_pages(), await case.recorded_nodes()) == ([0, 1], ["fetch"])
 
 
 async def test_a_report_is_borne_out_by_just_what_it_folded(case: Case):

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from workers.children import Children
-from workers.process import is_alive, this_owner
+from workers.process import is_alive, started_ms, this_owner
 
 
 class Ledger:
@@ -46,6 +46,13 @@ def test_this_process_lives_and_its_text_is_read_back():
     assert type(owner).parse(str(owner)) == owner
 
 
+def test_a_process_lives_on_where_the_clock_of_its_host_is_set(monkeypatch):
+    owner = this_owner("w@h")
+    monkeypatch.setattr(psutil.Process, "create_time", lambda _process: 1.0)
+    assert is_alive(owner)
+    assert this_owner("w@h") == owner
+
+
 def test_another_process_of_the_same_pid_is_not_the_one_meant():
     owner = this_owner("w@h")
     assert not is_alive(replace(owner, started_ms=owner.started_ms - 60_000))
@@ -76,7 +83,7 @@ def test_owners_of_another_place_are_left_alone():
 def test_a_worker_that_ends_hands_back_its_own_and_leaves_the_living_alone():
     own = this_owner("w@h")
     parent = psutil.Process(os.getppid())
-    living = replace(own, pid=parent.pid, started_ms=round(parent.create_time() * 1000))
+    living = replace(own, pid=parent.pid, started_ms=started_ms(parent))
     ledger = a_ledger(own, living)
     Children("w@h", ledger, ledger).finish()
     assert ledger.released == [(str(own), False)]

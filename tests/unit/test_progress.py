@@ -14,6 +14,17 @@ from tests.unit.test_inner import BRIEFING
 PLAN = make_plan(numbers_graph().fan_out_at(["squares"]), Numbers(numbers=[3, 5]), FanOutKey((), "squares"))
 
 
+async def test_one_that_was_declined_is_sent_again_also_while_a_suspect_waits_to_run_alone():
+    fan_out = OpenFanOut(PLAN, BRIEFING, Bitmap(2), asyncio.get_running_loop().create_future())
+    suspect, declined = fan_out.take(2, 0.0)
+    fan_out.isolate(suspect)
+    fan_out.deferred[declined.index] = (5.0, declined)
+    assert fan_out.take(2, 4.0) == []
+    assert fan_out.take(2, 5.0) == [declined]
+    fan_out.note(SlotRow(report_of(declined)))
+    assert fan_out.take(2, 6.0) == [suspect]
+
+
 async def test_a_suspect_that_ends_after_all_does_not_keep_the_next_one_waiting():
     fan_out = OpenFanOut(PLAN, BRIEFING, Bitmap(2), asyncio.get_running_loop().create_future())
     first, second = fan_out.take(2, 0.0)

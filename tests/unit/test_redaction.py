@@ -77,6 +77,8 @@ def test_a_field_that_is_named_like_a_secret_is_starred_whatever_it_holds():
         "facts": {"api_key": STARS},
         "index": 3,
     }
+    headers = {"x-api-key": "k", "proxy-authorization": "a", "client-secret": "s"}
+    assert redacted_fields(headers) == dict.fromkeys(headers, STARS)
 
 
 def test_a_secret_is_starred_before_a_long_text_is_cut():

@@ -15,6 +15,7 @@ from redis.exceptions import (
     ConnectionError,
     DataError,
     NoPermissionError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
@@ -121,6 +122,7 @@ _ADVICE: tuple[tuple[tuple[type[Exception], ...], tuple[str, ...], str], ...] = 
         ("NOPERM", "user executing the script", "ACL failure in script"),
         "give this user the commands and keys that docs/security.md lists",
     ),
+    ((NoScriptError,), (), "it was restarted just now; it is asked again"),
     ((ClusterDownError,), ("BUSY ", "TRYAGAIN", "NOREPLICAS"), "it is busy or failing over; wait, or look at its log"),
     (
         (),

@@ -200,11 +200,12 @@ def _batches(items: Iterable[QueuedItem]) -> Iterator[list[QueuedItem]]:
     batch: list[QueuedItem] = []
     size = 0
     for item in items:
-        if batch and size + len(item.item) > LARGEST_CALL_BYTES:
+        own = len(item.item) + sum(map(len, item.progress))
+        if batch and size + own > LARGEST_CALL_BYTES:
             yield batch
             batch, size = [], 0
         batch.append(item)
-        size += len(item.item)
+        size += own
     yield batch
 
 
