@@ -402,6 +402,11 @@ class TestSize:
         assert answers == [QueueAnswer.OK] * 5
         assert [one.claimed.item for one in case.ask(*(slot(index) for index in range(5)))] == [b"x" * 8] * 5
 
+    def test_what_is_recorded_inside_instances_counts_for_the_size_of_a_call(self, monkeypatch):
+        monkeypatch.setattr(orchestrator_module, "LARGEST_CALL_BYTES", 10)
+        items = [QueuedItem(slot(index), b"", progress=(b"x" * 4, b"x" * 4)) for index in range(3)]
+        assert [len(batch) for batch in orchestrator_module._batches(items)] == [1, 1, 1]
+
 
 class TestUnavailable:
     async def test_both_ends_say_what_to_do_and_keep_the_password(self, connect, monkeypatch):

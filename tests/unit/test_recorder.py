@@ -14,6 +14,7 @@ from orchestrator.checkpoint.verify import verify
 from orchestrator.errors import BrokerUnavailable, CheckpointUnavailable, Fenced, LedgerUnavailable, NodeException
 from orchestrator.execution.executor import Capacity, Hint
 from orchestrator.execution.lane import Lane, Options
+from orchestrator.execution.lease import keep_lease
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.fan_out import recorder, sweeping
@@ -23,6 +24,7 @@ from orchestrator.instance.run import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.ledger.view import Sweep
 from orchestrator.middleware.retry import RetryMiddleware, deterministic_backoff
+from tests.contract.checkpoint_case import owned
 from tests.unit.graph_of_numbers import Number, Numbers, numbers_graph, square
 
 GRAPH = numbers_graph(concurrency=4)
@@ -147,6 +149,16 @@ class TestServicesThatGoAway:
         state, proof = await run(MemoryStore(), where, instance_lease=timedelta(seconds=0.001))
         assert (state.squares, proof.ok) == (SQUARES, True)
         assert unsteady.left[method] == 0 or method in ("sweep", "forget")
+
+    async def test_a_lease_is_renewed_also_after_an_error_that_nobody_expected(self):
+        kept, asked = MemoryStore(), list[None]()
+        store: Any = Unsteady(kept, lambda: ZeroDivisionError("unexpected"), renew=1)
+        often = Options(owner="me", renew_every=timedelta(0))
+        keeping = keep_lease(store, await owned(kept), often, health=lambda: asked.append(None), stop=lambda _: None)
+        renewing = asyncio.create_task(keeping)
+        await until(lambda: len(asked) >= 3 or renewing.done())
+        assert not renewing.done()
+        renewing.cancel()
 
     async def test_a_broker_that_fails_is_told_again(self):
         ledger = MemoryLedger()

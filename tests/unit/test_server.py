@@ -1,6 +1,7 @@
 """A server takes up the runs that wait, and those whose owner only seems to hold them."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 from orchestrator.checkpoint.memory import MemoryStore
@@ -11,6 +12,7 @@ from orchestrator.execution.stepping import local_lane
 from rollforward.assembly import Assembly
 from rollforward.server import Server
 from tests.unit.graph_of_numbers import Numbers, numbers_graph
+from workers.process import this_owner
 
 GRAPH = numbers_graph()
 
@@ -45,6 +47,17 @@ async def test_a_lease_that_ends_in_a_day_and_is_never_renewed_is_not_waited_for
             await server.look()
             await asyncio.sleep(0.01)
     assert (await store.find("r")).owner == "me"
+
+
+async def test_the_lease_of_a_process_of_this_host_that_is_gone_is_not_waited_for() -> None:
+    store = MemoryStore()
+    server = Server(await submitted(store, lease=timedelta(hours=1)), most=1)
+    dead = str(replace(this_owner("orchestrator"), started_ms=1))
+    await store.acquire("r", dead, invocation_id="r", lease=timedelta(hours=1))
+    async with asyncio.timeout(10):
+        while (await store.find("r")).status is not RunStatus.SUCCEEDED:
+            await server.look()
+            await asyncio.sleep(0.01)
 
 
 async def test_a_lease_that_is_renewed_is_respected() -> None:
