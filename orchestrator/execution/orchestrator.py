@@ -105,9 +105,8 @@ class Orchestrator:
             RecordOutdated: its ledger has seen a later owner than its record, see `accept_older_record`.
         """
         run = await self._store.find(run_id)
-        is_migrated = graph.migrations.leads(run.schema_version, graph.state_class.schema_version)
-        if run.fingerprint != graph.fingerprint and not (accept_code or is_migrated):
-            raise FingerprintMismatch(run.graph, run.fingerprint, graph.fingerprint)
+        if not accept_code:
+            _require_its_code(run, graph)
         if run.status.is_over:
             return await self._concluded(run, graph)
         above = await self._seen_by_ledger(run, accept_older_record=accept_older_record)
@@ -166,3 +165,10 @@ class Orchestrator:
         steps = await self._store.steps(run.run_id)
         last = [step for step in steps if not step.namespace][-1]
         return load_state(graph, last.state, last.schema_version, graph.migrations)
+
+
+def _require_its_code(run: Run, graph: "Graph[Any]") -> None:
+    """Refuse another version of the run's graph than its own, unless a migration leads to it."""
+    is_migrated = graph.migrations.leads(run.schema_version, graph.state_class.schema_version)
+    if run.fingerprint != graph.fingerprint and not is_migrated:
+        raise FingerprintMismatch(run.graph, run.fingerprint, graph.fingerprint)

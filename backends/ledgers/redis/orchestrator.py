@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError
 
 from backends.ledgers.redis.client import async_client, failure
 from backends.ledgers.redis.keys import Keys
-from backends.ledgers.redis.wire import read_entries, read_report, write_item
+from backends.ledgers.redis.wire import flat_slots, read_entries, read_report, write_item
 from backends.lua_script import script, scripts
 from orchestrator.errors import SealBroken
 from orchestrator.identity import Slot
@@ -90,10 +90,10 @@ class RedisLedger:
             is_worth_a_sweep = bool(WORTH_A_SWEEP & await self._notices(run_id, last, left))
 
     async def close(self, run_id: str, epoch: int, slots: Sequence[Slot]) -> None:
-        await self._owned("close", run_id, epoch, *_flat(slots))
+        await self._owned("close", run_id, epoch, *flat_slots(slots))
 
     async def reset(self, run_id: str, epoch: int, slots: Sequence[Slot]) -> None:
-        await self._owned("reset", run_id, epoch, *_flat(slots))
+        await self._owned("reset", run_id, epoch, *flat_slots(slots))
 
     async def sweep(self, run_id: str, epoch: int, outstanding: Sequence[Slot]) -> Sweep:
         by_fan_out: dict[str, list[tuple[int, int]]] = {}
@@ -119,7 +119,7 @@ class RedisLedger:
         return sorted((_live(fan_out, row) for row in rows), key=lambda one: one.slot.index)
 
     async def told(self, run_id: str, since: Mapping[Slot, int]) -> list[Progress]:
-        flat = [part for slot, start in since.items() for part in (*_flat([slot]), start)]
+        flat = [part for slot, start in since.items() for part in (*flat_slots([slot]), start)]
         rows = await self._call("told", run_id, 0, LARGEST_ANSWER_BYTES, *flat)
         return [
             Progress(start + len(texts), read_entries(run_id, slot, texts, self._seal))
@@ -215,11 +215,7 @@ def _lapse(row: list[Any]) -> Lapse:
 
 
 def _queued(item: QueuedItem) -> tuple[str | int | bytes, ...]:
-    return *_flat([item.slot]), item.deliveries, _shown(item.key), write_item(item)
-
-
-def _flat(slots: Sequence[Slot]) -> list[str | int]:
-    return [part for slot in slots for part in (slot.fan_out, slot.index, slot.generation)]
+    return *flat_slots([item.slot]), item.deliveries, _shown(item.key), write_item(item)
 
 
 def _shown(key: str | None) -> bytes:

@@ -30,6 +30,11 @@ class QueuedFacts:
     progress: tuple[bytes, ...]
 
 
+def flat_slots(slots: Iterable[Slot]) -> list[str | int]:
+    """Slots as the scripts take them: fan-out, index and generation of each, one after the other."""
+    return [part for slot in slots for part in (slot.fan_out, slot.index, slot.generation)]
+
+
 def write_item(item: QueuedItem) -> bytes:
     """Key, trace context and progress on one line, the item after it."""
     trace = None if item.trace is None else dict(item.trace)

@@ -12,7 +12,7 @@ from redis.exceptions import NoScriptError
 
 from backends.ledgers.redis.client import failure, sync_client
 from backends.ledgers.redis.keys import Keys
-from backends.ledgers.redis.wire import read_entries, read_item, write_entry, write_report
+from backends.ledgers.redis.wire import flat_slots, read_entries, read_item, write_entry, write_report
 from backends.lua_script import Script, script, scripts
 from orchestrator.identity import Slot
 from orchestrator.ledger.claim import Beat, ClaimAnswer, Claimed, Held, Reported, Verdict
@@ -59,7 +59,7 @@ class RedisWorkerLedger:
     ) -> list[ClaimAnswer]:
         is_known = (run_id, owner) in self._registered
         self._register(run_id, owner)
-        *rows, is_new = self._verb("claim", run_id, _seconds(ttl_seconds), token, owner, *_flat(slots))
+        *rows, is_new = self._verb("claim", run_id, _seconds(ttl_seconds), token, owner, *flat_slots(slots))
         if is_known and is_new:
             # Redis has been lost in between, and what it knew of this owner with it.
             self._registered.discard((run_id, owner))
@@ -71,13 +71,13 @@ class RedisWorkerLedger:
         return text
 
     def beat(self, run_id: str, held: Sequence[Held], *, ttl_seconds: float) -> list[Beat]:
-        flat = [part for one in held for part in (*_flat([one.slot]), one.token)]
+        flat = [part for one in held for part in (*flat_slots([one.slot]), one.token)]
         return [Beat(answer.decode()) for answer in self._verb("beat", run_id, _seconds(ttl_seconds), *flat)]
 
     def progress(self, run_id: str, held: Held, entries: Sequence[bytes]) -> bool:
         call = secrets.token_hex(8)
         sealed = [write_entry(run_id, held.slot, entry, self._seal) for entry in entries]
-        return bool(self._verb("progress", run_id, *_flat([held.slot]), held.token, call, *sealed))
+        return bool(self._verb("progress", run_id, *flat_slots([held.slot]), held.token, call, *sealed))
 
     def report(self, run_id: str, reports: Sequence[Report]) -> list[Reported]:
         fitting = [report for report in reports if not report.is_larger_than(self._max_bytes)]
@@ -94,7 +94,7 @@ class RedisWorkerLedger:
         return count
 
     def decline(self, run_id: str, slots: Sequence[Slot], *, worker: str, reason: str) -> None:
-        self._verb("decline", run_id, worker, reason, *_flat(slots))
+        self._verb("decline", run_id, worker, reason, *flat_slots(slots))
 
     def announce(self, worker: str, facts: Mapping[str, object], *, ttl_seconds: float) -> None:
         told = json.dumps({**facts, "worker": worker})
@@ -168,7 +168,7 @@ class RedisWorkerLedger:
         return ClaimAnswer(verdict, claimed)
 
     def _report_parts(self, run_id: str, report: Report) -> tuple[Any, ...]:
-        return (*_flat([report.slot]), report.token, write_report(run_id, report, self._seal))
+        return (*flat_slots([report.slot]), report.token, write_report(run_id, report, self._seal))
 
     def _verb(self, verb: str, run_id: str, *arguments: Any) -> Any:
         return self._call(verb, self._keys.run(run_id), *arguments)
@@ -210,10 +210,6 @@ def _taught(client: redis.Redis, lua: Script, *told: Any) -> Any:
     for one in scripts(__package__):
         client.script_load(one.text)
     return client.evalsha(lua.sha, 1, *told)
-
-
-def _flat(slots: Sequence[Slot]) -> list[str | int]:
-    return [part for slot in slots for part in (slot.fan_out, slot.index, slot.generation)]
 
 
 def _seconds(ttl_seconds: float) -> str:

@@ -3,18 +3,12 @@
 import asyncio
 import os
 import signal
-from typing import Annotated, Any
+from typing import Any
 
-from rollforward import END, GraphBuilder, State, append
-from tests.chaos.process.squares import CONCURRENCY, SECONDS, Number, bear_witness
+from tests.chaos.process.squares import CONCURRENCY, SECONDS, bear_witness
+from tests.graph.witnessed import Number, number_by, squares_of
 
 SOUND_EVERY = 5
-
-
-class Numbers(State):
-    numbers: list[int] = []
-    squares: Annotated[list[int], append] = []
-    errors: list[dict[str, str]] = []
 
 
 def is_sound(number: int) -> bool:
@@ -30,22 +24,4 @@ async def square(state: Number) -> dict[str, Any]:
     return {"square": state.number**2}
 
 
-one = GraphBuilder(Number).add_node("square", square).set_entry("square").add_edge("square", END).compile("poison_one")
-
-graph = (
-    GraphBuilder(Numbers)
-    .add_fan_out_node(
-        "squares",
-        subgraph=one,
-        items_field="numbers",
-        item_field="number",
-        collect_field="square",
-        target_field="squares",
-        errors_field="errors",
-        error_policy="collect",
-        concurrency=CONCURRENCY,
-    )
-    .set_entry("squares")
-    .add_edge("squares", END)
-    .compile("poison")
-)
+graph = squares_of("poison", concurrency=CONCURRENCY, subgraph=number_by(square))

@@ -14,7 +14,7 @@ from orchestrator.checkpoint.verify import verify
 from tests.chaos.process.deployment import Deployment, NotWithin
 from tests.chaos.process.field import Fault
 from tests.chaos.process.history import Execution
-from tests.chaos.process.squares import is_failing
+from tests.graph.witnessed import is_failing
 
 LETTING_GO_SECONDS = 10.0
 REPORTING_SECONDS = 2.0
