@@ -9,11 +9,10 @@ from weakref import WeakKeyDictionary
 import redis
 import redis.asyncio
 from redis.asyncio.client import Pipeline
-from redis.exceptions import NoScriptError
 
 from backends.checkpointers.redis.keys import Keys
 from backends.ledgers.redis.client import advice_for, async_client, without_password
-from backends.lua_script import script, scripts
+from backends.lua_script import run_async, script
 from orchestrator.checkpoint.row import Ownership
 from orchestrator.errors import CallerError, CheckpointUnavailable, Fenced
 
@@ -46,17 +45,8 @@ class RedisSpace:
     async def _script(self, verb: str, run_id: str, epoch: int, *arguments: Any) -> Any:
         lua = script(__package__, verb)
         told = (2, self._keys.run(run_id), self._keys.index, epoch, *arguments)
-
-        async def run(client: redis.asyncio.Redis) -> Any:
-            try:
-                return await client.evalsha(lua.sha, *told)
-            except NoScriptError:
-                for one in scripts(__package__):
-                    await client.script_load(one.text)
-                return await client.evalsha(lua.sha, *told)
-
         try:
-            return await self._asked(run)
+            return await self._asked(lambda client: run_async(client, lua, *told))
         except redis.ResponseError as error:
             raise Fenced(run_id, epoch) from error
 

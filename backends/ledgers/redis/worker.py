@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import redis
-from redis.exceptions import NoScriptError
 
 from backends.ledgers.redis.client import failure, sync_client
 from backends.ledgers.redis.keys import Keys
 from backends.ledgers.redis.wire import flat_slots, read_entries, read_item, write_entry, write_report
-from backends.lua_script import Script, script, scripts
+from backends.lua_script import run, script
 from orchestrator.identity import Slot
 from orchestrator.ledger.claim import Beat, ClaimAnswer, Claimed, Held, Reported, Verdict
 from orchestrator.ledger.memory import DEFAULT_MAX_BYTES
@@ -176,12 +175,7 @@ class RedisWorkerLedger:
     def _call(self, verb: str, key: str, *arguments: Any) -> Any:
         lua = script(__package__, verb)
         now = "" if self._now is None else repr(self._now())
-        try:
-            return self._client().evalsha(lua.sha, 1, key, now, *arguments)
-        except NoScriptError:
-            return self._safely(lambda client: _taught(client, lua, key, now, *arguments))
-        except redis.RedisError as error:
-            raise failure(error, self._url) from error
+        return self._safely(lambda client: run(client, lua, 1, key, now, *arguments))
 
     def _safely(self, use: Callable[[redis.Redis], Any]) -> Any:
         try:
@@ -204,12 +198,6 @@ def _facts(text: bytes) -> Mapping[str, object]:
         logger.error("announcement refused", extra={"reason": str(error)})
         return {}
     return facts if isinstance(facts, dict) and isinstance(facts.get("worker"), str) else {}
-
-
-def _taught(client: redis.Redis, lua: Script, *told: Any) -> Any:
-    for one in scripts(__package__):
-        client.script_load(one.text)
-    return client.evalsha(lua.sha, 1, *told)
 
 
 def _seconds(ttl_seconds: float) -> str:
