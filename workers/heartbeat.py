@@ -12,7 +12,7 @@ from workers.loop import LoopThread
 
 logger = logging.getLogger(__name__)
 
-RETRY_SECONDS = 0.5
+BEAT_AGAIN_SECONDS = 0.5
 
 
 class Heartbeat:
@@ -47,7 +47,7 @@ class Heartbeat:
     def _run(self) -> None:
         wait = self._every_seconds
         while not self._is_over.wait(wait):
-            wait = self._every_seconds if self._try() else min(RETRY_SECONDS, self._every_seconds)
+            wait = self._every_seconds if self._try() else min(BEAT_AGAIN_SECONDS, self._every_seconds)
 
     def _try(self) -> bool:
         try:

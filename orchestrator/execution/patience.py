@@ -1,4 +1,4 @@
-"""How the owner of a run waits for a service that is away, and says so meanwhile."""
+"""How a service that is away is waited for, and how the owner of a run says so meanwhile."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,6 +9,11 @@ from orchestrator.errors import OperatorError
 Result = TypeVar("Result")
 
 RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+async def pause(failures: int) -> None:
+    """Wait before the next try: the longer, the more tries in a row had failed before this one."""
+    await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
 
 
 class Patience:
@@ -25,7 +30,7 @@ class Patience:
                 result = await call()
             except OperatorError as error:
                 self.health = str(error)
-                await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+                await pause(failures)
                 failures += 1
             else:
                 self.health = None

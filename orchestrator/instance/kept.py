@@ -9,6 +9,7 @@ from itertools import count
 
 from orchestrator.checkpoint.row import FanOutRow, Step
 from orchestrator.errors import OperatorError
+from orchestrator.execution.patience import pause
 from orchestrator.fan_out.entry import (
     Entry,
     EventsTold,
@@ -26,8 +27,6 @@ log = logging.getLogger(__name__)
 
 TOLD_EVERY_SECONDS = 1.0
 """A long instance is heard of so often."""
-
-RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 Keep = Callable[[str, Held, Sequence[bytes]], Awaitable[bool]]
 """Keeps entries of an instance of a run; false where its token is stale."""
@@ -191,7 +190,7 @@ class Kept:
                 return await self._keep(self._run_id, self._held, entries)
             except OperatorError as error:
                 log.warning("progress not kept yet", extra={"run_id": self._run_id, "error": str(error)})
-                await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+                await pause(failures)
         raise AssertionError("count() never ends")
 
 
