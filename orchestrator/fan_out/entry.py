@@ -14,7 +14,7 @@ from orchestrator.reading import read_json, refusing, sound
 from orchestrator.report import Report
 
 NO_INPUTS = "{}"
-HASH_BYTES = 8
+ITEM_HASH_BYTES = 8
 MOST_INSTANCES = 1_000_000
 
 
@@ -76,11 +76,11 @@ def read_entries(texts: Iterable[bytes]) -> list[Entry]:
 
 
 def first_state_hash(item: bytes, inputs: str) -> bytes:
-    """What two instances have in common that begin with the same state: 8 bytes.
+    """What two instances have in common that begin with the same state: a hash of `ITEM_HASH_BYTES`.
 
     Where there are no inputs it is the item's hash, as a fan-out has it whose items the orchestrator hands out.
     """
-    told = blake2b(item, digest_size=8)
+    told = blake2b(item, digest_size=ITEM_HASH_BYTES)
     if inputs != NO_INPUTS:
         told.update(b"\0" + inputs.encode())
     return told.digest()
@@ -128,7 +128,7 @@ def _row(told: dict[str, Any]) -> FanOutRow:
 def _is_counted(row: FanOutRow) -> bool:
     """Whether it holds as many instances as it says; memory is set aside for that many."""
     lists = [one for one in (row.item_keys, row.item_tags) if one is not None]
-    is_hashed = len(row.item_hashes) == HASH_BYTES * row.instance_count
+    is_hashed = len(row.item_hashes) == ITEM_HASH_BYTES * row.instance_count
     is_seeded = not row.item_hashes and 0 <= row.instance_count <= MOST_INSTANCES
     return (is_hashed or is_seeded) and all(len(one) == row.instance_count for one in lists)
 

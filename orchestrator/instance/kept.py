@@ -11,6 +11,7 @@ from orchestrator.checkpoint.row import FanOutRow, Step
 from orchestrator.errors import OperatorError
 from orchestrator.execution.patience import pause
 from orchestrator.fan_out.entry import (
+    ITEM_HASH_BYTES,
     Entry,
     EventsTold,
     NestedOpened,
@@ -201,4 +202,4 @@ def _is_over(key: FanOutKey, step: Step) -> bool:
 
 
 def _hash(row: FanOutRow, index: int) -> bytes:
-    return row.item_hashes[8 * index : 8 * index + 8]
+    return row.item_hashes[ITEM_HASH_BYTES * index : ITEM_HASH_BYTES * (index + 1)]
