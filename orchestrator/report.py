@@ -13,6 +13,8 @@ from orchestrator.identity import Slot
 from orchestrator.reading import read_json, refusing, sound
 
 HASH_BYTES = 8
+DEFAULT_PAYLOAD_BYTES = 8 * 1024 * 1024
+"""What an item or a result may have at most, unless a setting says otherwise."""
 
 
 class Outcome(StrEnum):

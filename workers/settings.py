@@ -14,6 +14,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from orchestrator.report import DEFAULT_PAYLOAD_BYTES
+
 DEFAULT_LEASE_SECONDS = 15.0
 LONGEST_DEFAULT_HEARTBEAT_SECONDS = 5.0
 NAMESPACE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,40}$"
@@ -57,7 +59,7 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=DEFAULT_LEASE_SECONDS, gt=0)
     heartbeat_seconds: float = Field(default_factory=_default_heartbeat, gt=0)
     max_deliveries: int = Field(default=3, ge=1)
-    max_item_bytes: int = Field(default=8_388_608, ge=1)
+    max_item_bytes: int = Field(default=DEFAULT_PAYLOAD_BYTES, ge=1)
     secret: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     monitoring: bool = False
     shutdown_grace_seconds: float = Field(default=30.0, ge=2)

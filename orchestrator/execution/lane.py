@@ -8,6 +8,7 @@ from typing import Protocol
 from orchestrator.errors import Fenced, LedgerLost, OperatorError
 from orchestrator.execution.executor import Executor
 from orchestrator.ledger.protocol import LedgerReader, OrchestratorLedger
+from orchestrator.report import DEFAULT_PAYLOAD_BYTES
 
 
 class Ledger(OrchestratorLedger, LedgerReader, Protocol):
@@ -47,5 +48,5 @@ class Options:
     heartbeat: timedelta = timedelta(seconds=5)
     claim_deadline: timedelta = timedelta(seconds=5)
     max_deliveries: int = 3
-    max_item_bytes: int = 8_388_608
+    max_item_bytes: int = DEFAULT_PAYLOAD_BYTES
     code_version: str | None = None

@@ -15,10 +15,9 @@ from backends.ledgers.redis.wire import flat_slots, read_entries, read_item, wri
 from backends.lua_script import run, script
 from orchestrator.identity import Slot
 from orchestrator.ledger.claim import Beat, ClaimAnswer, Claimed, Held, Reported, Verdict
-from orchestrator.ledger.memory import DEFAULT_MAX_BYTES
 from orchestrator.ledger.owner import place_of
 from orchestrator.reading import read_json
-from orchestrator.report import Report
+from orchestrator.report import DEFAULT_PAYLOAD_BYTES, Report
 from orchestrator.seal import Seal
 
 logger = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ class RedisWorkerLedger:
         *,
         namespace: str = "rollforward",
         seal: Seal | None = None,
-        max_bytes: int = DEFAULT_MAX_BYTES,
+        max_bytes: int = DEFAULT_PAYLOAD_BYTES,
         client_name: str = "rollforward-worker",
         now: Callable[[], float] | None = None,
     ) -> None:
