@@ -17,7 +17,7 @@ from orchestrator.instance.run import run_instance, too_large
 from orchestrator.ledger.claim import ClaimAnswer, Reported
 from orchestrator.report import Outcome, Report
 from workers.lease import Lease
-from workers.message import Message, decode
+from workers.message import CANARY_RUN_ID, Message, decode
 from workers.persistence import insist
 from workers.runtime import ProcessRuntime
 
@@ -57,7 +57,7 @@ def deliver(text: object, process: ProcessRuntime, *, began: float | None = None
 
 
 def claim(message: Message, process: ProcessRuntime) -> list[Lease]:
-    """Claim what a message names; what is done, busy, cancelled or unknown is left alone."""
+    """Claim what a message names; what is done, busy, cancelled, unknown or a canary is left alone."""
     ask = partial(
         process.ledger.claim,
         message.run_id,
@@ -90,6 +90,10 @@ def _lease_of(slot: Slot, answer: ClaimAnswer, message: Message) -> Lease | None
     if answer.claimed is None:
         facts = {"run_id": message.run_id, "index": slot.index, "verdict": answer.verdict.value}
         logger.info("instance left alone", extra=facts)
+        return None
+    if message.run_id == CANARY_RUN_ID:
+        # It has come to its end: there is nothing to run, and its sender may have taken it back already.
+        logger.info("canary heard", extra={"index": slot.index})
         return None
     return Lease(answer.claimed)
 

@@ -10,6 +10,9 @@ from orchestrator.seal import Seal
 
 MAX_BYTES = 1024
 
+CANARY_RUN_ID = "doctor:canary"
+"""What `doctor` sends is of this run, to see who claims it; nobody runs it. A user's run has no colon in its id."""
+
 Id = Annotated[str, Field(min_length=1, max_length=128)]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Number = Annotated[int, Field(ge=0, lt=2**31)]

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from rollforward.cli.examination.canary import RUN_ID
 from tests.security.users import GuardedRedis
 from tests.service.cli import CommandLine
 from tests.service.examined import examined
 from tests.service.redis import RedisServer
 from tests.service.worker import LEASE_SECONDS, REPOSITORY, WorkerProcess, wait_until
 from workers.application import build_app
+from workers.message import CANARY_RUN_ID
 from workers.opening import open_worker_ledger
 from workers.settings import Settings
 
@@ -88,7 +88,7 @@ def as_list(told: object) -> list[str]:
 
 def canaries_left(client: Redis) -> list[str]:
     """The keys that are left of canaries, which all go by themselves."""
-    keys: Any = client.keys(f"rollforward:run:{{{RUN_ID}}}*")
+    keys: Any = client.keys(f"rollforward:run:{{{CANARY_RUN_ID}}}*")
     assert all(0 < int(client.ttl(key)) <= 120 for key in keys)
     return [key.decode() for key in keys]
 
@@ -107,7 +107,8 @@ def waiting_run(cli: CommandLine, count: int) -> Iterator[Popen[str]]:
 
 
 def test_a_good_deployment_has_no_finding_and_its_worker_claims_canaries_that_leave_nothing_behind(deployed, redis):
-    with worker(deployed) as alive, redis.client() as client:
+    # More places than canaries: one of them is always free.
+    with worker(deployed, slots=8) as alive, redis.client() as client:
         for _ in range(2):
             found = examined(deployed)
             assert found.bad() == set()
@@ -116,6 +117,9 @@ def test_a_good_deployment_has_no_finding_and_its_worker_claims_canaries_that_le
         assert len(canaries) >= 1
         assert all(canary.startswith(f"claimed by {alive.name} after ") for canary in canaries)
         assert {key.rpartition(":")[2] for key in canaries_left(client)} == {"meta"}
+        log = alive.log.read_text()
+        assert log.count("canary heard") == 2 * len(canaries)
+        assert "WARNING" not in log
         ended = deployed.ok("run", GRAPH, "--set", "numbers=[1, 2]", "-o", "json")
         assert ended.document["state"]["results"] == ["2", "4"]
 

@@ -1,7 +1,7 @@
 """Instances of nothing, which workers claim to show that they consume.
 
 One goes the way of any instance: it is queued in the ledger, its message goes through the broker, and the worker that
-gets it claims it. What it would run is of a graph that nobody has, so that the worker leaves it alone after that.
+gets it claims it, and leaves it alone after that. What it would run is of a graph that nobody has.
 """
 
 import asyncio
@@ -22,11 +22,9 @@ from orchestrator.ledger.view import Opening, QueuedItem
 from orchestrator.seal import Seal
 from rollforward.assembly import open_orchestrator_ledger
 from workers.application import build_app
+from workers.message import CANARY_RUN_ID
 from workers.publisher import Publisher
 from workers.settings import Settings
-
-RUN_ID = "doctor:canary"
-"""No run has it: a user's has no colon."""
 
 GRAPH = "the canary of `rollforward doctor`, which is never run"
 SHORTEST_WAIT_SECONDS = 5.0
@@ -80,17 +78,17 @@ async def _sent(
         finally:
             # What ends in the middle, or may do half of it, leaves nothing behind for long.
             keys = (*_OF_RUN, *(f"{fan_out}:{key}" for key in _OF_FAN_OUT))
-            prefix = Keys(settings.namespace).run(RUN_ID)
+            prefix = Keys(settings.namespace).run(CANARY_RUN_ID)
             expire_keys(str(settings.redis_url), [prefix + key for key in keys], seconds=_KEPT_SECONDS)
         began = time.monotonic()
         _publish(settings, fan_out, versions)
         answers: dict[int, Answer] = {}
         while len(answers) < len(versions) - are_refused() and time.monotonic() < began + patience(settings):
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
-            for instance in await ledger.live(RUN_ID, fan_out):
+            for instance in await ledger.live(CANARY_RUN_ID, fan_out):
                 if instance.worker is not None:
                     answers.setdefault(instance.slot.index, Answer(instance.worker, time.monotonic() - began))
-        await ledger.forget(RUN_ID, _EPOCH, fan_out=fan_out)
+        await ledger.forget(CANARY_RUN_ID, _EPOCH, fan_out=fan_out)
     finally:
         await ledger.close_connections()
     return {versions[index]: answer for index, answer in answers.items()}
@@ -98,9 +96,9 @@ async def _sent(
 
 async def _queue(ledger: RedisLedger, fan_out: str, count: int) -> None:
     briefing = Briefing(
-        run_id=RUN_ID,
-        invocation_id=RUN_ID,
-        correlation_id=RUN_ID,
+        run_id=CANARY_RUN_ID,
+        invocation_id=CANARY_RUN_ID,
+        correlation_id=CANARY_RUN_ID,
         graph=GRAPH,
         fingerprint="none",
         fan_out=FanOutKey((), "canary"),
@@ -108,9 +106,9 @@ async def _queue(ledger: RedisLedger, fan_out: str, count: int) -> None:
         instance_count=count,
         max_result_bytes=1,
     ).to_json()
-    await ledger.open(RUN_ID, _EPOCH, Opening(fan_out, Bitmap(count), briefing, Briefing.hash_of(briefing)))
+    await ledger.open(CANARY_RUN_ID, _EPOCH, Opening(fan_out, Bitmap(count), briefing, Briefing.hash_of(briefing)))
     items = [QueuedItem(Slot(fan_out, index, 0), b"{}") for index in range(count)]
-    await ledger.queue(RUN_ID, _EPOCH, items, claim_deadline_seconds=LONGEST_WAIT_SECONDS)
+    await ledger.queue(CANARY_RUN_ID, _EPOCH, items, claim_deadline_seconds=LONGEST_WAIT_SECONDS)
 
 
 def _publish(settings: Settings, fan_out: str, versions: Sequence[Version]) -> None:
@@ -123,7 +121,7 @@ def _publish(settings: Settings, fan_out: str, versions: Sequence[Version]) -> N
 def _hints(fan_out: str, versions: Sequence[Version]) -> Iterator[Hint]:
     for index, (graph, fingerprint) in enumerate(versions):
         yield Hint(
-            run_id=RUN_ID,
+            run_id=CANARY_RUN_ID,
             fan_out=fan_out,
             index=index,
             generation=0,

@@ -11,9 +11,9 @@ from orchestrator.graph.enclosing import inner_graphs
 from orchestrator.graph.node import FanOutNode
 from orchestrator.graph.registry import registry
 from rollforward.assembly import opened_store
-from rollforward.cli.examination.canary import RUN_ID
 from rollforward.cli.examination.finding import Finding, warning, well
 from rollforward.cli.examination.role import Role, roles
+from workers.message import CANARY_RUN_ID
 from workers.settings import Settings
 
 _MOST_EVENT_QUEUES = 100
@@ -77,7 +77,7 @@ def _left_behind(subject: str, seen: Keyspace) -> Iterator[Finding]:
 
 
 def _unknown_runs(subject: str, seen: Keyspace, settings: Settings) -> Iterator[Finding]:
-    runs = sorted(seen.runs - {RUN_ID})[:_MOST_RUNS]
+    runs = sorted(seen.runs - {CANARY_RUN_ID})[:_MOST_RUNS]
     try:
         unknown = asyncio.run(_not_recorded(runs, settings)) if runs and _can_be_asked(settings) else []
     except OperatorError:
