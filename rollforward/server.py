@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 
+from orchestrator.checkpoint.protocol import RunIsOver
 from orchestrator.checkpoint.row import Run, RunFilter, RunStatus, Seen
 from orchestrator.errors import GraphNotFound, OperatorError, RecordOutdated, RollforwardError
 from orchestrator.execution.handle import RunHandle
@@ -86,6 +87,9 @@ class Server:
         try:
             # As it was listed: another server may have taken it since, and brought it to its end.
             handle = await self._assembly.orchestrator.start(run.run_id, graph, seen=seen)
+            if not handle.is_driven_here:
+                await handle.detach()
+                raise RunIsOver(run.run_id, handle.status().status)
         except RecordOutdated as error:
             self._leave_alone(run, str(error))
             return

@@ -16,7 +16,7 @@ StateT = TypeVar("StateT", bound=State, default=State)
 
 
 class RunHandle(Generic[StateT]):
-    """A run that is being driven in this process."""
+    """A run that is being driven in this process, or that was over already."""
 
     def __init__(
         self, run_id: str, invocation_id: str, task: asyncio.Task[StateT], drive: Drive[StateT] | None = None
@@ -34,6 +34,11 @@ class RunHandle(Generic[StateT]):
             RunCancelled, Fenced: the run was cancelled, or is another's.
         """
         return await asyncio.shield(self._task)
+
+    @property
+    def is_driven_here(self) -> bool:
+        """Whether this process became the run's owner; false where the run was over and its handle gives the result."""
+        return self._drive is not None
 
     def is_over(self) -> bool:
         return self._task.done()

@@ -1,11 +1,14 @@
 """A server takes up the runs that wait, and those whose owner only seems to hold them."""
 
 import asyncio
+import logging
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from orchestrator.checkpoint.memory import MemoryStore
-from orchestrator.checkpoint.row import RunStatus
+from orchestrator.checkpoint.row import Run, RunFilter, RunStatus
 from orchestrator.execution.lane import Options
 from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.execution.stepping import local_lane
@@ -69,3 +72,43 @@ async def test_a_lease_that_is_renewed_is_respected() -> None:
         await server.look()
         await asyncio.sleep(0.02)
     assert (await store.find("r")).owner == "another"
+
+
+class Behind(MemoryStore):
+    """A store that lists its runs as they were at some moment, as a server sees them that is slower than another."""
+
+    listed: list[Run] | None = None
+
+    async def remember(self) -> None:
+        self.listed = await self.list_runs(RunFilter())
+
+    async def list_runs(self, which: RunFilter) -> list[Run]:
+        return await super().list_runs(which) if self.listed is None else self.listed
+
+
+async def brought_to_its_end(store: Behind) -> Assembly:
+    """A run that is listed as it was submitted, although another server has driven it to its end since."""
+    ours = await submitted(store, lease=timedelta(seconds=10))
+    await store.remember()
+    await (await ours.orchestrator.start("r", GRAPH)).result()
+    return ours
+
+
+async def test_a_run_that_another_has_brought_to_its_end_is_not_taken(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "rollforward.server")
+    store = Behind()
+    server = Server(await brought_to_its_end(store), most=1)
+    await server.look()
+    await server.hand_back()
+    assert [record.message for record in caplog.records] == ["run not taken"]
+
+
+async def test_a_run_that_is_over_uses_no_slot() -> None:
+    store = Behind()
+    ours = await brought_to_its_end(store)
+    await ours.orchestrator.submit(GRAPH, Numbers(numbers=[1, 2]), run_id="waits")
+    store.listed = [await store.find("waits"), *(store.listed or [])]
+    server = Server(ours, most=1)
+    await server.look()
+    assert (await store.find("waits")).status is RunStatus.RUNNING
+    await server.hand_back()
