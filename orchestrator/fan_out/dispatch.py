@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections import deque
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.checkpoint.row import Ownership
@@ -10,10 +11,11 @@ from orchestrator.crashpoint import crashpoint
 from orchestrator.errors import BrokerUnavailable, OperatorError
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.fan_out.inner import InnerRecords
+from orchestrator.fan_out.pressure import Pressure
 from orchestrator.fan_out.progress import OpenFanOut
 from orchestrator.fan_out.window import window
 from orchestrator.identity import Slot
-from orchestrator.ledger.view import QueueAnswer
+from orchestrator.ledger.view import QueueAnswer, QueuedItem
 
 if TYPE_CHECKING:
     from orchestrator.execution.executor import Hint
@@ -24,19 +26,23 @@ LARGEST_BATCH = 500
 class Dispatcher:
     """Queues instances and passes the word for them. `health` says what is missing for them to run, or is None."""
 
-    def __init__(self, lane: Lane, ownership: Ownership, options: Options, *, inner: InnerRecords) -> None:
+    def __init__(
+        self, lane: Lane, ownership: Ownership, options: Options, *, inner: InnerRecords, pressure: Pressure
+    ) -> None:
         self.health: str | None = None
         self._lane = lane
         self._inner = inner
+        self._pressure = pressure
         self._ownership = ownership
         self._options = options
         # The publisher may fail after queue and before publish: what it was not told is told in the next turn.
         self._untold: deque[Hint] = deque()
 
     async def fill(self, fan_out: OpenFanOut) -> None:
-        """Queue and dispatch as many instances as the window has room for.
+        """Queue and dispatch as many instances as the window and the ledger have room for.
 
-        A broker that is away is said in `health`; it must not keep what is done from being recorded.
+        What the ledger has lost, or may have lost the message of, is queued again first and in any case. A broker that
+        is away is said in `health`; it must not keep what is done from being recorded.
         """
         if fan_out.failure is not None or not fan_out.is_announced:
             self._untold = deque(hint for hint in self._untold if hint.fan_out != fan_out.id)
@@ -47,25 +53,40 @@ class Dispatcher:
         room = window(fan_out.plan.concurrency, capacity) - len(fan_out.outstanding)
         # Those that were declined wait for a worker that has their graph: the others would decline them again.
         due_at = asyncio.get_running_loop().time() if capacity.slots else -math.inf
-        slots = fan_out.take(min(max(room, 0), LARGEST_BATCH), due_at)
-        if slots:
-            await self._queue(fan_out, slots)
-        await self._tell()
-
-    async def _queue(self, fan_out: OpenFanOut, slots: list[Slot]) -> None:
+        limit = min(max(room, 0), LARGEST_BATCH) if self._pressure.has_room else 0
+        slots = fan_out.take(limit, due_at)
         try:
-            answers = await self._lane.ledger.queue(
-                self._ownership.run_id,
-                self._ownership.epoch,
-                await self._inner.items(fan_out, slots),
-                claim_deadline_seconds=self._options.claim_deadline.total_seconds(),
-            )
+            items = [item async for item in self._fitting(fan_out, slots)]
+            if items:
+                await self._queue(fan_out, items)
         except OperatorError:
             fan_out.bring_back(slots)
             raise
+        fitting = {item.slot for item in items}
+        fan_out.bring_back(slot for slot in slots if slot not in fitting)
+        await self._tell()
+
+    async def _queue(self, fan_out: OpenFanOut, items: Sequence[QueuedItem]) -> None:
+        answers = await self._lane.ledger.queue(
+            self._ownership.run_id,
+            self._ownership.epoch,
+            items,
+            claim_deadline_seconds=self._options.claim_deadline.total_seconds(),
+        )
         crashpoint("after_queue_before_publish")
-        queued = (slot for slot, answer in zip(slots, answers, strict=True) if answer is QueueAnswer.OK)
+        queued = (item.slot for item, answer in zip(items, answers, strict=True) if answer is QueueAnswer.OK)
         self._untold.extend(fan_out.hint(slot) for slot in queued)
+
+    async def _fitting(self, fan_out: OpenFanOut, slots: Sequence[Slot]) -> AsyncIterator[QueuedItem]:
+        """The items that the ledger has room for; one that it holds already needs none."""
+        for slot in slots:
+            is_held = slot.index in fan_out.sizes
+            if is_held or self._pressure.has_room:
+                item = await self._inner.item(fan_out, slot)
+                if not is_held:
+                    fan_out.sizes[slot.index] = item.size
+                    self._pressure.add(item.size)
+                yield item
 
     async def _tell(self) -> None:
         if not self._untold:

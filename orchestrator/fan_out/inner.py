@@ -1,6 +1,6 @@
 """How what instances tell while they run comes into the record, and back to those that run again."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from orchestrator.checkpoint.protocol import RecordReader
@@ -53,9 +53,9 @@ class InnerRecords:
         inside = fan_out.inside.setdefault(report.slot.index, Inside())
         return (await self._read(inside)).bears_out(report.folds)
 
-    async def items(self, fan_out: OpenFanOut, slots: Sequence[Slot]) -> list[QueuedItem]:
-        """The items of these slots, each with what is recorded inside its instance."""
-        return [fan_out.item(slot, await self._progress(fan_out, slot)) for slot in slots]
+    async def item(self, fan_out: OpenFanOut, slot: Slot) -> QueuedItem:
+        """The item of a slot, with what is recorded inside its instance."""
+        return fan_out.item(slot, await self._progress(fan_out, slot))
 
     async def _progress(self, fan_out: OpenFanOut, slot: Slot) -> tuple[bytes, ...]:
         inside = fan_out.inside.get(slot.index)

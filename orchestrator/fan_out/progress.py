@@ -26,7 +26,8 @@ class OpenFanOut:
     before anything new is; `suspects` those that are to run with nothing else outstanding; `unclosed` those that are
     committed and not closed in the ledger yet. `ended` is resolved when all is recorded, or with the reason why it
     never will be. `failure` is the first failure under `fail_fast`. `heard` is told of all that is recorded, once.
-    `inside` is what is recorded inside instances that are not recorded themselves.
+    `inside` is what is recorded inside instances that are not recorded themselves. `sizes` are the bytes of the
+    outstanding items that were queued here.
     """
 
     plan: Plan
@@ -47,6 +48,7 @@ class OpenFanOut:
     heard: Heard = field(default_factory=Unheard)
     inside: dict[int, Inside] = field(default_factory=dict)
     deliveries: Deliveries = field(default_factory=Deliveries)
+    sizes: dict[int, int] = field(default_factory=dict)
     _next: Iterator[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,6 +75,7 @@ class OpenFanOut:
         self.suspects.clear()
         self.unclosed.clear()
         self.deferred.clear()
+        self.sizes.clear()
         for one in self.inside.values():
             one.known = 0
         self._next = self.recorded.missing()
@@ -121,6 +124,7 @@ class OpenFanOut:
             self.heard.ended(row.report)
         self.unclosed[slot.index] = slot
         self.outstanding.pop(slot.index, None)
+        self.sizes.pop(slot.index, None)
         # It was not to blame: it has ended while it waited to run alone.
         self.suspects.pop(slot.index, None)
         if row.is_contribution:

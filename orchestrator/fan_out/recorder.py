@@ -50,10 +50,10 @@ class Recorder:
         self._open: dict[str, OpenFanOut] = {}
         self._reported: dict[Slot, Report] = {}
         self._inner = inner
-        self._dispatcher = Dispatcher(lane, ownership, options, inner=inner)
+        self._pressure = Pressure(lane.ledger, ownership.run_id)
+        self._dispatcher = Dispatcher(lane, ownership, options, inner=inner, pressure=self._pressure)
         self._sweeper = Sweeper(lane, checkpointer, ownership, options)
         self._stopper = Stopper(lane, ownership, options)
-        self._pressure = Pressure(lane.ledger)
         self._loop: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[list[Report]] | None = None
         self._unheard: set[asyncio.Task[list[Report]]] = set()
@@ -120,17 +120,19 @@ class Recorder:
         for fan_out in self._fan_outs():
             await self._announce(fan_out)
         for report in await self._news():
-            self._reported[report.slot] = report
+            # One that was given up while it was listened to has nobody who would record it.
+            if report.slot.fan_out in self._open:
+                self._reported[report.slot] = report
         for fan_out in self._fan_outs():
             await self._record(fan_out)
             await self._stopper.stop(fan_out)
         if asyncio.get_running_loop().time() >= self._sweep_at:
             self._sweep_at = asyncio.get_running_loop().time() + SWEEP_SECONDS
             await self._sweep()
+        self._pressure.begin(sum(sum(fan_out.sizes.values()) for fan_out in self._fan_outs()))
         for fan_out in self._fan_outs():
             self._stopper.settle(fan_out)
-            if not self._pressure.is_on:
-                await self._dispatcher.fill(fan_out)
+            await self._dispatcher.fill(fan_out)
 
     async def _announce(self, fan_out: OpenFanOut) -> None:
         if not fan_out.is_announced:
@@ -232,7 +234,7 @@ class Recorder:
         return Meaning.LEFTOVER
 
     async def _sweep(self) -> None:
-        await self._pressure.measure(self._reported.values())
+        await self._pressure.measure(tuple(self._open))
         for fan_out in self._fan_outs():
             await self._inner.take(fan_out, fan_out.outstanding.values())
             if fan_out.failure is not None:

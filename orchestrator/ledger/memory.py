@@ -14,7 +14,7 @@ from orchestrator.ledger.claim import Beat, ClaimAnswer, Claimed, Held, Reported
 from orchestrator.ledger.entry import Entry, FanOutEntries, RunEntries, Stage
 from orchestrator.ledger.owner import place_of
 from orchestrator.ledger.sweeping import sweep
-from orchestrator.ledger.view import LiveInstance, Opening, Progress, QueueAnswer, QueuedItem, Sweep
+from orchestrator.ledger.view import LiveInstance, Opening, Progress, QueueAnswer, QueuedItem, Sweep, Usage
 from orchestrator.report import Report
 
 DEFAULT_MAX_BYTES = 8_388_608
@@ -184,8 +184,11 @@ class MemoryLedger:
             run = self._runs.get(run_id)
             return (self._tombstone(run_id) or 0) if run is None else run.epoch
 
-    async def memory_share(self) -> float:
-        return 0.0
+    async def usage(self, run_id: str, fan_outs: Collection[str]) -> Usage:
+        with self._lock:
+            run = self._runs.get(run_id)
+            reported = run.reported.items() if run is not None else ()
+            return Usage(sum(len(report.partial or "") for (fan_out, _), report in reported if fan_out in fan_outs))
 
     def announce(self, worker: str, facts: Mapping[str, object], *, ttl_seconds: float) -> None:
         with self._lock:

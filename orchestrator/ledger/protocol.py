@@ -9,7 +9,7 @@ from typing import Protocol
 
 from orchestrator.identity import Slot
 from orchestrator.ledger.claim import Beat, ClaimAnswer, Held, Reported
-from orchestrator.ledger.view import LiveInstance, Opening, Progress, QueueAnswer, QueuedItem, Sweep
+from orchestrator.ledger.view import LiveInstance, Opening, Progress, QueueAnswer, QueuedItem, Sweep, Usage
 from orchestrator.report import Report
 
 
@@ -120,8 +120,8 @@ class LedgerReader(Protocol):
     async def epoch(self, run_id: str) -> int:
         """The highest epoch that has opened the run, or forgotten it; 0 where nothing is known of it."""
 
-    async def memory_share(self) -> float:
-        """How much of the memory that the ledger may use is used, from 0 to 1; 0 where there is no limit."""
+    async def usage(self, run_id: str, fan_outs: Collection[str]) -> Usage:
+        """How much waits to be recorded of these fan-outs, and how full the whole ledger is."""
 
 
 class WorkerRegistry(Protocol):

@@ -33,6 +33,20 @@ class QueuedItem:
     progress: tuple[bytes, ...] = ()
     deliveries: int = 0
 
+    @property
+    def size(self) -> int:
+        """How many bytes of it the ledger keeps, but for its keys."""
+        return len(self.item) + sum(map(len, self.progress))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How full a ledger is: the bytes of unrecorded reports, and those used of all that it may use, 0 for no limit."""
+
+    reported_bytes: int
+    used_bytes: int = 0
+    limit_bytes: int = 0
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:

@@ -427,3 +427,15 @@ class TestReader:
         await case.opened(slot(0))
         await case.orchestrator.reset(RUN, EPOCH, [slot(0)])
         assert await case.orchestrator.live(RUN, FAN_OUT) == []
+
+    async def test_reports_count_until_they_are_closed(self, case):
+        reader = case.orchestrator
+        assert (await reader.usage(RUN, [FAN_OUT])).reported_bytes == 0
+        await case.opened(slot(0), slot(1))
+        case.ask(slot(0))
+        assert (await reader.usage(RUN, [FAN_OUT])).reported_bytes == 0
+        case.report(slot(0), partial="x" * 90)
+        assert (await reader.usage(RUN, [FAN_OUT])).reported_bytes >= 90
+        assert (await reader.usage(RUN, ["another"])).reported_bytes == 0
+        await case.close(slot(0))
+        assert (await reader.usage(RUN, [FAN_OUT])).reported_bytes == 0

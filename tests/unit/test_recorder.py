@@ -232,30 +232,6 @@ class TestServicesThatGoAway:
             is_back = True
             assert (await handle.result()).squares == SQUARES
 
-    @pytest.mark.parametrize("share", [0.71, 0.7])
-    async def test_a_full_ledger_is_given_nothing_new(self, share):
-        ledger = MemoryLedger()
-
-        class Full(Replaceable):
-            share = 0.0
-
-            async def memory_share(self) -> float:
-                return self.share
-
-        full = Full()
-        full.current, full.share = ledger, share
-        orchestrator = Orchestrator(
-            MemoryStore(), lane=lane(full, LocalExecutor(ledger, runtime())), options=Options(owner="me")
-        )
-        await orchestrator.submit(GRAPH, Numbers(numbers=ITEMS), run_id="r")
-        handle = await orchestrator.start("r", GRAPH)
-        async with asyncio.timeout(20):
-            if share > 0.7:
-                said = "dispatch paused: Redis has used 71%"
-                await until(lambda: (handle.status().health or "").startswith(said))
-                full.share = 0.1
-            assert (await handle.result()).squares == SQUARES
-
     async def test_late_reports_of_a_fan_out_that_gave_up_do_not_keep_the_loop_turning(self):
         ledger = MemoryLedger()
         asked = 0

@@ -30,6 +30,7 @@ from orchestrator.ledger.view import (
     QueueAnswer,
     QueuedItem,
     Sweep,
+    Usage,
 )
 from orchestrator.report import Report
 from orchestrator.seal import Seal
@@ -129,13 +130,13 @@ class RedisLedger:
     async def epoch(self, run_id: str) -> int:
         return int(await self._call("epoch", run_id, 0))
 
-    async def memory_share(self) -> float:
+    async def usage(self, run_id: str, fan_outs: Collection[str]) -> Usage:
+        reported = int(await self._call("usage", run_id, 0, *fan_outs))
         try:
             facts = await self._client().info("memory")
         except redis.RedisError as error:
             raise failure(error, self._url) from error
-        limit = int(facts.get("maxmemory", 0))
-        return int(facts["used_memory"]) / limit if limit else 0.0
+        return Usage(reported, int(facts["used_memory"]), int(facts.get("maxmemory", 0)))
 
     async def close_connections(self) -> None:
         """Let the connections of the running loop go; the next call makes new ones."""
@@ -200,12 +201,11 @@ def _batches(items: Iterable[QueuedItem]) -> Iterator[list[QueuedItem]]:
     batch: list[QueuedItem] = []
     size = 0
     for item in items:
-        own = len(item.item) + sum(map(len, item.progress))
-        if batch and size + own > LARGEST_CALL_BYTES:
+        if batch and size + item.size > LARGEST_CALL_BYTES:
             yield batch
             batch, size = [], 0
         batch.append(item)
-        size += own
+        size += item.size
     yield batch
 
 

@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-UNTOLD = frozenset({"memory_share"})
+UNTOLD = frozenset({"usage"})
 """What depends on the machine."""
 
 
