@@ -100,9 +100,9 @@ ELSEWHERE = {
     "R6": "not survivable: the record itself is gone",
     "S1 redis": "it is R1",
     "S2 redis": "it is R4, and R5",
-    "X2": "clocks: the process chaos has them",
-    "X3": "clocks: the process chaos has them",
-    "X4": "clocks: the process chaos has them",
+    "X2": "clocks of workers and orchestrators: the process chaos has them, with --skew",
+    "X3": "Redis' clock forward: the simulation steps it, and the contract of ledgers lets leases end by it",
+    "X4": "Redis' clock back: tests/integration/test_redis_ledger.py, TestClock",
 }
 """What has no line here, and why or where it is."""
 
