@@ -2,15 +2,18 @@
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import psutil
 
+from orchestrator.errors import LedgerUnavailable
 from orchestrator.ledger.owner import Owner, worker_of
 from orchestrator.ledger.protocol import WorkerLedger, WorkerRegistry
 from workers.process import is_alive, this_owner
 
 logger = logging.getLogger(__name__)
+
+LONGEST_SHOWN = 200
 
 
 class Children:
@@ -23,6 +26,7 @@ class Children:
         self._worker = worker
         self._ledger = ledger
         self._registry = registry
+        self._refused: frozenset[str] = frozenset()
 
     def look(self) -> None:
         """Release the leases of every process that is dead."""
@@ -39,11 +43,34 @@ class Children:
             if owner.pid in {own, *children} or not is_alive(owner):
                 self._release(owner, has_died=owner.worker != worker)
 
-    def _owners(self) -> Iterable[Owner]:
-        return map(Owner.parse, self._registry.owners(this_owner(self._worker).place))
+    def _owners(self) -> Sequence[Owner]:
+        """The owners of this place. What is listed among them and is none, is said once."""
+        place = this_owner(self._worker).place
+        told = {text: _read(text, place) for text in self._registry.owners(place)}
+        refused = frozenset(text for text, owner in told.items() if owner is None)
+        for text in sorted(refused - self._refused):
+            logger.error("owner refused", extra={"owner": text[:LONGEST_SHOWN]})
+        self._refused = refused
+        return [owner for owner in told.values() if owner is not None]
 
     def _release(self, owner: Owner, *, has_died: bool) -> None:
-        freed = self._ledger.release(str(owner), has_died=has_died)
+        try:
+            freed = self._ledger.release(str(owner), has_died=has_died)
+        except LedgerUnavailable:
+            raise
+        except Exception:
+            # What keeps this one from being released must not keep the others.
+            logger.exception("leases not released", extra={"worker": owner.worker, "owner_pid": owner.pid})
+            return
         if freed:
             said = "leases of a dead process freed" if has_died else "leases handed back"
             logger.warning(said, extra={"worker": owner.worker, "owner_pid": owner.pid, "leases": freed})
+
+
+def _read(text: str, place: str) -> Owner | None:
+    """The owner of that text; None where it is none of this place, whose processes are not seen from here."""
+    try:
+        owner = Owner.parse(text)
+    except ValueError:
+        return None
+    return owner if owner.place == place else None

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+LARGEST_PID = 2**31 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
@@ -27,8 +29,16 @@ class Owner:
 
     @classmethod
     def parse(cls, text: str) -> "Owner":
+        """Read an owner's text back.
+
+        Raises:
+            ValueError: it is the text of none.
+        """
         host, boot_id, pid_namespace, worker, pid, started_ms = text.split(":")
-        return cls(host, boot_id, pid_namespace, worker, int(pid), int(started_ms))
+        owner = cls(host, boot_id, pid_namespace, worker, int(pid), int(started_ms))
+        if str(owner) != text or not 0 < owner.pid <= LARGEST_PID:
+            raise ValueError(f"no owner: {text!r}")
+        return owner
 
 
 def place_of(text: str) -> str:

@@ -173,7 +173,7 @@ async def test_reports_of_other_fan_outs_cost_a_waiting_orchestrator_nothing(cas
 BOTH = "+ping +select +client +script|load +evalsha +time +exists +getbit"
 BOTH += " +hget +hmget +hset +hdel +hgetall +lrange +smembers"
 WORKER = f"{BOTH} +rpush +sadd +srem +expire +del +xadd"
-OWNER = f"{BOTH} +hkeys +hsetnx +hincrby +get +set +setbit +sadd +srem +del +unlink +xread +xrevrange"
+OWNER = f"{BOTH} +hkeys +hstrlen +hsetnx +hincrby +get +set +setbit +sadd +srem +del +unlink +xread +xrevrange"
 
 
 async def test_each_end_gets_by_with_few_commands_on_one_key_pattern(connect, redis_server, redis_url):
@@ -205,7 +205,7 @@ async def _use_every_verb(connect: Callable[..., LedgerCase], redis_url: str) ->
     assert worker.owners("host:boot:ns") == [owner()]
     assert worker.release(owner(), has_died=True) == 1
     assert await orchestrator.live(RUN, FAN_OUT)
-    assert (await case.sweep(slot(0), slot(2))).lapsed
+    assert (await case.sweep(slot(0), slot(1), slot(2))).lapsed
     await case.close(slot(1))
     assert await case.reports(wait=0.01) == []
     await case.queue(slot(0))

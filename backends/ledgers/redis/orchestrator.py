@@ -104,8 +104,8 @@ class RedisLedger:
         return Sweep(
             lapsed=tuple(_lapse(row) for row in lapsed),
             overdue=tuple(Overdue(_slot(row), bool(row[3])) for row in overdue),
-            declined=tuple(Declined(_slot(row), row[3].decode(), row[4].decode()) for row in declined),
-            unknown=tuple(_slot(row) for row in unknown),
+            declined=tuple(Declined(_slot(row), _text(row[3]), _text(row[4])) for row in declined),
+            unknown=tuple(_unknown(run_id, row) for row in unknown),
         )
 
     async def cancel(self, run_id: str, epoch: int, *, fan_out: str | None = None) -> None:
@@ -211,7 +211,14 @@ def _batches(items: Iterable[QueuedItem]) -> Iterator[list[QueuedItem]]:
 
 def _lapse(row: list[Any]) -> Lapse:
     *_, owner, delivery, alone, handed_back = row
-    return Lapse(_slot(row), owner.decode(), delivery, bool(alone), handed_back=bool(handed_back))
+    return Lapse(_slot(row), _text(owner), delivery, bool(alone), handed_back=bool(handed_back))
+
+
+def _unknown(run_id: str, row: list[Any]) -> Slot:
+    slot = _slot(row)
+    if row[3]:
+        log.error("entry refused", extra={"run_id": run_id, "index": slot.index})
+    return slot
 
 
 def _queued(item: QueuedItem) -> tuple[str | int | bytes, ...]:
@@ -223,6 +230,11 @@ def _shown(key: str | None) -> bytes:
     return (key or "").encode("utf-8", "replace")
 
 
+def _text(raw: bytes) -> str:
+    """What a worker has said, or somebody in its place: whatever bytes these are, they stop nobody."""
+    return raw.decode("utf-8", "replace")
+
+
 def _slot(row: list[Any]) -> Slot:
     return Slot(row[0].decode(), row[1], row[2])
 
@@ -230,5 +242,5 @@ def _slot(row: list[Any]) -> Slot:
 def _live(fan_out: str, row: list[Any]) -> LiveInstance:
     index, generation, stage, delivery, owner, key = row
     state = LiveState(stage.decode())
-    worker = None if state is LiveState.QUEUED else worker_of(owner.decode())
-    return LiveInstance(Slot(fan_out, int(index), generation), state, delivery, worker, key.decode() or None)
+    worker = None if state is LiveState.QUEUED else worker_of(_text(owner))
+    return LiveInstance(Slot(fan_out, int(index), generation), state, delivery, worker, _text(key) or None)

@@ -86,8 +86,10 @@ class RedisWorkerLedger:
 
     def release(self, owner: str, *, has_died: bool) -> int:
         self._registered = {pair for pair in self._registered if pair[1] != owner}
-        runs = self._safely(lambda client: client.smembers(self._keys.runs_of(owner)))
-        count: int = sum(self._verb("release", run_id.decode(), owner, int(has_died)) for run_id in runs)
+        told = self._safely(lambda client: client.smembers(self._keys.runs_of(owner)))
+        # No run of ours has a name that is no text.
+        runs = (run_id.decode("utf-8", "replace") for run_id in told)
+        count: int = sum(self._verb("release", run_id, owner, int(has_died)) for run_id in runs)
         self._safely(lambda client: self._strike(client, owner))
         return count
 
@@ -107,7 +109,7 @@ class RedisWorkerLedger:
 
     def owners(self, place: str) -> list[str]:
         found = self._safely(lambda client: client.smembers(self._keys.owners_at(place)))
-        return sorted(owner.decode() for owner in found)
+        return sorted(owner.decode("utf-8", "replace") for owner in found)
 
     def close(self) -> None:
         """Let connections go; the next call makes new ones."""

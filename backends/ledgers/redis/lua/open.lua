@@ -12,5 +12,5 @@ redis.call('HSET', head, 'briefing', ARGV[5], 'briefing_hash', ARGV[6])
 redis.call('HSETNX', head, 'last_order', 0)
 redis.call('HSETNX', head, 'last_claimed', 0)
 for _, index in ipairs(redis.call('HKEYS', run .. fan_out .. ':slots')) do
-  if redis.call('GETBIT', run .. fan_out .. ':closed', index) == 1 then drop(fan_out, index) end
+  if not is_index(index) or redis.call('GETBIT', run .. fan_out .. ':closed', index) == 1 then drop(fan_out, index) end
 end

@@ -14,10 +14,62 @@ local function is_cancelled(fan_out)
   return epoch and (cancelled == epoch or redis.call('HGET', run .. fan_out .. ':head', 'cancelled_in') == epoch)
 end
 
+local STAGES = { free = true, queued = true, running = true, reported = true }
+local LARGEST_COUNT, LATEST = 2 ^ 31 - 1, 2 ^ 53
+
+local function is_count(value)
+  return type(value) == 'number' and value >= 0 and value <= LARGEST_COUNT and value % 1 == 0
+end
+
+-- NaN, with which nothing compares, is none, nor is a number without end.
+local function is_moment(value)
+  return type(value) == 'number' and value >= -LATEST and value <= LATEST
+end
+
+-- A name that every store can keep.
+local function is_name(value)
+  return type(value) == 'string' and not value:find('%z')
+end
+
+local function is_any(kind, ...)
+  for at = 1, select('#', ...) do
+    local value = select(at, ...)
+    if value ~= nil and type(value) ~= kind then return false end
+  end
+  return true
+end
+
+local function is_sound(entry)
+  return type(entry) == 'table' and STAGES[entry.stage] and is_count(entry.generation) and is_count(entry.delivery)
+    and is_moment(entry.ends) and is_moment(entry.order) and is_moment(entry.lasts or 0)
+    and is_name(entry.token) and is_name(entry.owner) and (entry.key or entry.stage == 'free')
+    and is_any('string', entry.key, entry.declined_by, entry.reason, entry.last_call)
+    and (entry.declined_by == nil) == (entry.reason == nil)
+end
+
+-- What `save` has packed; nil where others have put something else in its place: such a slot is not known.
+local function unpacked(packed)
+  local is_one, entry, more = pcall(cmsgpack.unpack, packed)
+  return is_one and more == nil and is_sound(entry) and entry or nil
+end
+
 -- The entry of a slot of any generation; nil where there is none, which is so for every closed one.
 local function entry_of(fan_out, index)
   local packed = redis.call('HGET', run .. fan_out .. ':slots', index)
-  return packed and cmsgpack.unpack(packed) or nil
+  return packed and unpacked(packed) or nil
+end
+
+local function is_index(text)
+  return #text <= 10 and text:find('^%d+$') and is_count(tonumber(text))
+end
+
+-- Calls `act(index, entry)` for each slot of a fan-out that is not closed.
+local function each_entry(fan_out, act)
+  local packed = redis.call('HGETALL', run .. fan_out .. ':slots')
+  for at = 1, #packed, 2 do
+    local entry = is_index(packed[at]) and unpacked(packed[at + 1])
+    if entry then act(packed[at], entry) end
+  end
 end
 
 local function find(fan_out, index, generation)

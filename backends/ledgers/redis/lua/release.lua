@@ -3,15 +3,13 @@ local owner, has_died = ARGV[2], ARGV[3] == '1'
 local count = 0
 for _, fan_out in ipairs(redis.call('SMEMBERS', run .. 'fan_outs')) do
   local before = count
-  local packed = redis.call('HGETALL', run .. fan_out .. ':slots')
-  for at = 1, #packed, 2 do
-    local entry = cmsgpack.unpack(packed[at + 1])
+  each_entry(fan_out, function(index, entry)
     if entry.owner == owner and entry.stage == 'running' and not entry.is_released then
       entry.ends, entry.is_released, entry.is_handed_back = 0, true, not has_died
-      save(fan_out, packed[at], entry)
+      save(fan_out, index, entry)
       count = count + 1
     end
-  end
+  end)
   if count > before then wake(fan_out, 'lapsed') end
 end
 return count

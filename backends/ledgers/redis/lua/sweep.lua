@@ -1,5 +1,6 @@
 -- ARGV: time, epoch, outstanding slots as JSON {fan-out: [[index, generation]...]}.
--- Answers {lapsed, overdue, declined, unknown}; each entry starts with fan-out, index, generation.
+-- Answers {lapsed, overdue, declined, unknown}; each entry starts with fan-out, index, generation. One that is unknown
+-- ends with 1 where something stood in its place that others have put there; it is gone with this answer.
 local now = clock()
 local outstanding = cjson.decode(ARGV[3])
 local refusal = guard(tonumber(ARGV[2]), outstanding)
@@ -16,11 +17,21 @@ local function shorten(fan_out, index, entry)
   end
 end
 
+-- Takes away what is no entry, or says that a report has come where there is none; whether there was such a thing.
+local function is_refused(fan_out, index)
+  local entry = entry_of(fan_out, index)
+  if entry and (entry.stage ~= 'reported' or redis.call('HSTRLEN', run .. fan_out .. ':reports', index) > 0) then
+    return false
+  end
+  return redis.call('HDEL', run .. fan_out .. ':slots', index) == 1
+end
+
 local function look(fan_out, index, generation)
+  local refused = is_refused(fan_out, index) and 1 or 0
   local entry = find(fan_out, index, generation)
   if entry then shorten(fan_out, index, entry) end
   if not entry or entry.stage == 'free' then
-    if not is_over(fan_out, index, generation) then return 'unknown', { fan_out, index, generation } end
+    if not is_over(fan_out, index, generation) then return 'unknown', { fan_out, index, generation, refused } end
   elseif entry.stage == 'running' and entry.ends <= now then
     owners[entry.owner] = 0
     return 'lapsed', { fan_out, index, generation, entry.owner, entry.delivery }
@@ -36,14 +47,12 @@ end
 local function mark_company()
   local company = {}
   for _, fan_out in ipairs(redis.call('SMEMBERS', run .. 'fan_outs')) do
-    local packed = redis.call('HGETALL', run .. fan_out .. ':slots')
-    for at = 1, #packed, 2 do
-      local entry = cmsgpack.unpack(packed[at + 1])
+    each_entry(fan_out, function(index, entry)
       if entry.stage == 'running' and owners[entry.owner] then
         owners[entry.owner] = owners[entry.owner] + 1
-        company[#company + 1] = { fan_out, packed[at], entry }
+        company[#company + 1] = { fan_out, index, entry }
       end
-    end
+    end)
   end
   for _, one in ipairs(company) do
     local fan_out, index, entry = unpack(one)
