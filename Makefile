@@ -8,7 +8,7 @@ COMPOSE := docker compose -f deploy/compose.yaml
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test chaos soak crashpoints check fmt lint format types layers sizes bench docs up down clean
+.PHONY: help demo test proof fixtures simulate compare mutants crashpoints chaos duplicates poison skew soak check fmt lint format types layers sizes bench docs up down clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -25,9 +25,32 @@ test: $(READY) ## run all tests against real Redis, PostgreSQL and workers
 	$(BIN)/pytest -n 4 --dist worksteal
 	$(BIN)/pytest -q -n 2 tests/conformance --executor celery
 
+proof: fixtures simulate compare mutants crashpoints chaos duplicates poison skew ## everything that `make test` is too short for, in turn: hours
+
+fixtures: $(READY) ## change every expectation of every fixture, one at a time: its case must fail then
+	$(BIN)/python -m tests.conformance.mutate
+
+simulate: $(READY) ## play SEEDS simulations of the recording protocol on a virtual clock
+	$(BIN)/python -m tests.chaos.simulate --seeds $${SEEDS:-2000}
+
+compare: $(READY) ## compare the ledger in Redis with the one in memory, call by call
+	$(BIN)/python -m tests.chaos.compare --seeds 200
+
+mutants: $(READY) ## show that the simulation catches broken versions of the protocol
+	$(BIN)/python -m tests.chaos.mutants
+
 chaos: $(READY) ## kill KILLS processes of real deployments, from SEED, then crash EXAMPLES random graphs at random writes
 	$(BIN)/python -m tests.chaos.processes --kills $${KILLS:-200} --seed $${SEED:-1}
 	ROLLFORWARD_PROPERTY_EXAMPLES=$${EXAMPLES:-300} $(BIN)/pytest -q --timeout 3600 tests/property
+
+duplicates: $(READY) ## deliver one message in twenty of 10,000 instances twice
+	$(BIN)/python -m tests.chaos.processes --duplicates
+
+poison: $(READY) ## run 1,000 instances that kill their process, among sound ones
+	$(BIN)/python -m tests.chaos.processes --poison
+
+skew: $(READY) ## let faults come while clocks are a day ahead or behind; LIBFAKETIME names the library where it is not installed
+	$(BIN)/python -m tests.chaos.processes --skew --store postgresql --kills 10 --seed 2 $${LIBFAKETIME:+--faketime $$LIBFAKETIME}
 
 soak: $(READY) ## go on with new seeds until something is wrong, or you stop it
 	seed=$${SEED:-$$(date +%s)}; while true; do \
