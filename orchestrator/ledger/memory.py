@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 
 from orchestrator.errors import Fenced, LedgerLost
 from orchestrator.identity import Slot
@@ -21,6 +22,15 @@ DEFAULT_MAX_BYTES = 8_388_608
 TOMBSTONE_SECONDS = 86_400.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Tombstone:
+    """What is known of a run that was forgotten, until then."""
+
+    epoch: int
+    until: float
+    created_at: str
+
+
 class MemoryLedger:
     """Both ends of a ledger, its reader and the registry of workers, in the memory of this process.
 
@@ -32,7 +42,7 @@ class MemoryLedger:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._runs: dict[str, RunEntries] = {}
-        self._tombstones: dict[str, tuple[int, float]] = {}
+        self._tombstones: dict[str, _Tombstone] = {}
         self._runs_of_owner: dict[str, set[str]] = defaultdict(set)
         self._workers: dict[str, tuple[float, dict[str, object]]] = {}
 
@@ -95,6 +105,7 @@ class MemoryLedger:
     async def open(self, run_id: str, epoch: int, opening: Opening) -> None:
         with self._lock:
             run = self._own(run_id, epoch)
+            run.created_at = opening.created_at
             fan_out = FanOutEntries(deepcopy(opening.recorded), opening.briefing, opening.briefing_hash)
             before = run.fan_outs.get(opening.fan_out)
             if before is not None:
@@ -181,8 +192,12 @@ class MemoryLedger:
 
     async def epoch(self, run_id: str) -> int:
         with self._lock:
-            run = self._runs.get(run_id)
-            return (self._tombstone(run_id) or 0) if run is None else run.epoch
+            return self._epoch(run_id) or 0
+
+    async def created_at(self, run_id: str) -> str:
+        with self._lock:
+            run, tombstone = self._runs.get(run_id), self._tombstone(run_id)
+            return run.created_at if run is not None else tombstone.created_at if tombstone is not None else ""
 
     async def usage(self, run_id: str, fan_outs: Collection[str]) -> Usage:
         with self._lock:
@@ -208,22 +223,27 @@ class MemoryLedger:
         with self._lock:
             return sorted(owner for owner in self._runs_of_owner if place_of(owner) == place)
 
-    def _tombstone(self, run_id: str) -> int | None:
-        """The epoch that forgot the run; None where none did, or a day ago."""
-        epoch, until = self._tombstones.get(run_id, (None, 0.0))
-        return epoch if until > self._clock() else None
+    def _tombstone(self, run_id: str) -> "_Tombstone | None":
+        """What is left of a run that was forgotten; None where it was not, or a day ago."""
+        found = self._tombstones.get(run_id)
+        return found if found is not None and found.until > self._clock() else None
+
+    def _epoch(self, run_id: str) -> int | None:
+        known = self._runs.get(run_id) or self._tombstone(run_id)
+        return None if known is None else known.epoch
 
     def _bury(self, run_id: str, epoch: int) -> None:
         now = self._clock()
-        self._tombstones = {run: entry for run, entry in self._tombstones.items() if entry[1] > now}
-        self._tombstones[run_id] = (epoch, now + TOMBSTONE_SECONDS)
-        run = self._runs.pop(run_id, None)
-        if run is not None:
-            run.wake()
+        known = self._runs.pop(run_id, None)
+        before = known or self._tombstone(run_id)
+        self._tombstones = {run: one for run, one in self._tombstones.items() if one.until > now}
+        created_at = "" if before is None else before.created_at
+        self._tombstones[run_id] = _Tombstone(epoch, now + TOMBSTONE_SECONDS, created_at)
+        if known is not None:
+            known.wake()
 
     def _fence(self, run_id: str, epoch: int) -> None:
-        run = self._runs.get(run_id)
-        stored = self._tombstone(run_id) if run is None else run.epoch
+        stored = self._epoch(run_id)
         if stored is not None and stored > epoch:
             raise Fenced(run_id, epoch)
 

@@ -280,6 +280,14 @@ class TestRelease:
         case.worker.claim("run-2", [where], owner=owner(), token="t", ttl_seconds=15)
         assert case.worker.release(owner(), has_died=True) == 2
 
+    async def test_a_release_reaches_a_run_that_was_forgotten_and_opened_again(self, case):
+        await case.opened(slot(0))
+        case.claim(slot(0))
+        await case.orchestrator.forget(RUN, EPOCH)
+        await case.opened(slot(0))
+        case.claim(slot(0), "t2")
+        assert case.worker.release(owner(), has_died=True) == 1
+
     async def test_a_finisher_after_its_release_is_accepted_where_nobody_took_the_slot(self, case):
         await case.opened(slot(0))
         case.claim(slot(0))

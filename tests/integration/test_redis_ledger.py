@@ -10,6 +10,7 @@ import pytest
 from backends.ledgers.redis import RedisLedger, RedisWorkerLedger
 from backends.ledgers.redis import orchestrator as orchestrator_module
 from backends.ledgers.redis.client import without_password
+from backends.ledgers.redis.whereabouts import FEWEST
 from orchestrator.bitmap import Bitmap
 from orchestrator.errors import LedgerLost, LedgerUnavailable
 from orchestrator.ledger.claim import Beat, Held, Reported, Verdict
@@ -321,6 +322,47 @@ class TestSeal:
             client.hset(f"rollforward:run:{{run-1}}:{FAN_OUT}:reports", "0", text)
         assert await case.reports() == []
         assert (await case.sweep(slot(0))).lapsed
+
+
+class TestRelease:
+    """Whoever releases an owner asks no more runs than are open, however many there have been."""
+
+    async def claim_in(self, case, run_id):
+        await case.orchestrator.open(run_id, EPOCH, Opening(FAN_OUT, Bitmap(4), b"", "hash"))
+        await case.orchestrator.queue(run_id, EPOCH, [QueuedItem(slot(0), b"")], claim_deadline_seconds=30)
+        (answer,) = case.worker.claim(run_id, [slot(0)], owner=owner(), token=f"of {run_id}", ttl_seconds=15)
+        assert answer.verdict is Verdict.OK
+
+    @pytest.mark.parametrize("open_runs", [0, 3, 40])
+    async def test_runs_that_are_over_cost_a_release_nothing(self, case, redis_server, open_runs):
+        for number in range(open_runs):
+            await self.claim_in(case, f"open-{number}")
+        for number in range(200):
+            await self.claim_in(case, f"over-{number}")
+            await case.orchestrator.forget(f"over-{number}", EPOCH)
+        with redis_server.client() as client:
+            before = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+            assert case.worker.release(owner(), has_died=True) == open_runs
+            calls = client.info("commandstats")["cmdstat_evalsha"]["calls"] - before
+        assert open_runs <= calls <= max(FEWEST, 2 * open_runs) + 1
+
+    async def test_a_run_that_is_opened_again_after_it_was_found_over_is_reached(self, case):
+        await self.claim_in(case, RUN)
+        await case.orchestrator.forget(RUN, EPOCH)
+        for number in range(FEWEST + 1):
+            await self.claim_in(case, f"open-{number}")
+        await self.claim_in(case, RUN)
+        assert case.worker.release(owner(), has_died=True) == FEWEST + 2
+
+    async def test_a_claim_in_a_run_where_one_has_claimed_before_is_one_call(self, case, redis_server):
+        await case.opened(slot(0), slot(1))
+        case.claim(slot(0))
+        with redis_server.client() as client:
+            client.config_resetstat()
+            case.claim(slot(1), "t2")
+            told = client.info("commandstats")
+        assert told["cmdstat_evalsha"]["calls"] == 1
+        assert "cmdstat_sadd" not in told
 
 
 class TestLoss:

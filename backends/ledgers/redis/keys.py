@@ -5,7 +5,7 @@ append the rest:
 
 meta                        hash: epoch, cancelled_in, and a field for each owner that was granted something
 fan_outs                    set of fan-out ids
-tombstone                   epoch of a forgotten run, for a day
+tombstone                   epoch of a forgotten run and when it was created, for a day
 <fan-out>:head              hash: briefing, briefing_hash, last_order, last_claimed, cancelled_in
 <fan-out>:closed            bitmap of the recorded slots
 <fan-out>:wake              stream of notices for the orchestrator: reported, lapsed, declined
@@ -28,6 +28,10 @@ class Keys:
     def run(self, run_id: str) -> str:
         """What the keys of a run start with."""
         return f"{self.namespace}:run:{{{run_id}}}:"
+
+    def meta(self, run_id: str) -> str:
+        """Hash: what is known of a run, from when it is opened until it is forgotten."""
+        return f"{self.run(run_id)}meta"
 
     @property
     def workers(self) -> str:

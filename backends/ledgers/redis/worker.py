@@ -11,6 +11,7 @@ import redis
 
 from backends.ledgers.redis.client import failure, sync_client
 from backends.ledgers.redis.keys import Keys
+from backends.ledgers.redis.whereabouts import Whereabouts
 from backends.ledgers.redis.wire import flat_slots, read_entries, read_item, write_entry, write_report
 from backends.lua_script import run, script
 from orchestrator.identity import Slot
@@ -22,9 +23,7 @@ from orchestrator.seal import Seal
 
 logger = logging.getLogger(__name__)
 
-OWNER_SECONDS = 7 * 86_400
 LONGEST_SECONDS = 10 * 365 * 86_400.0
-MOST_REMEMBERED = 10_000
 
 
 class RedisWorkerLedger:
@@ -50,18 +49,18 @@ class RedisWorkerLedger:
         self._client_name = client_name
         self._now = now
         self._clients: dict[int, redis.Redis] = {}
-        self._registered: set[tuple[str, str]] = set()
+        self._whereabouts = Whereabouts(self._keys)
 
     def claim(
         self, run_id: str, slots: Sequence[Slot], *, owner: str, token: str, ttl_seconds: float
     ) -> list[ClaimAnswer]:
-        is_known = (run_id, owner) in self._registered
-        self._register(run_id, owner)
+        is_known = self._whereabouts.has(run_id, owner)
+        if not is_known:
+            self._note(run_id, owner)
         *rows, is_new = self._verb("claim", run_id, _seconds(ttl_seconds), token, owner, *flat_slots(slots))
         if is_known and is_new:
-            # Redis has been lost in between, and what it knew of this owner with it.
-            self._registered.discard((run_id, owner))
-            self._register(run_id, owner)
+            # The run or the whole of Redis was lost in between, and what was noted of this owner with it.
+            self._note(run_id, owner)
         return [self._answer(run_id, Held(slot, token), row) for slot, row in zip(slots, rows, strict=True)]
 
     def briefing(self, run_id: str, fan_out: str) -> bytes | None:
@@ -85,7 +84,7 @@ class RedisWorkerLedger:
         return [sent.get(id(report), Reported.TOO_LARGE) for report in reports]
 
     def release(self, owner: str, *, has_died: bool) -> int:
-        self._registered = {pair for pair in self._registered if pair[1] != owner}
+        self._whereabouts.forget(owner)
         told = self._safely(lambda client: client.smembers(self._keys.runs_of(owner)))
         # No run of ours has a name that is no text.
         runs = (run_id.decode("utf-8", "replace") for run_id in told)
@@ -117,24 +116,8 @@ class RedisWorkerLedger:
         if client is not None:
             client.close()
 
-    def _register(self, run_id: str, owner: str) -> None:
-        """Note where this owner may hold leases, before it holds one, so that `release` finds it."""
-        if (run_id, owner) in self._registered:
-            return
-        self._safely(lambda client: self._enter(client, run_id, owner))
-        if len(self._registered) >= MOST_REMEMBERED:
-            self._registered.clear()
-        self._registered.add((run_id, owner))
-
-    def _enter(self, client: redis.Redis, run_id: str, owner: str) -> None:
-        with client.pipeline(transaction=False) as pipe:
-            for key, member in (
-                (self._keys.runs_of(owner), run_id),
-                (self._keys.owners_at(place_of(owner)), owner),
-            ):
-                pipe.sadd(key, member)
-                pipe.expire(key, OWNER_SECONDS)
-            pipe.execute()
+    def _note(self, run_id: str, owner: str) -> None:
+        self._safely(lambda client: self._whereabouts.note(client, run_id, owner))
 
     def _strike(self, client: redis.Redis, owner: str) -> None:
         with client.pipeline(transaction=False) as pipe:
