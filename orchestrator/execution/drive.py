@@ -152,7 +152,9 @@ class Drive(Generic[StateT]):
         stepping = stepping_lane(self._graph, self._fan_outs, self._options, emitter=emitter, keep=self._keep_inside)
         for run_on, lane in (("workers", self._lane), ("orchestrator", stepping)):
             inner = InnerRecords(lane.ledger, self._store, journal, self._run.run_id)
-            self._recorders[run_on] = Recorder(lane, self._store, self._own, self._options, inner=inner)
+            self._recorders[run_on] = Recorder(
+                lane, self._store, self._own, self._options, inner=inner, created_at=self._run.created_at.isoformat()
+            )
         try:
             with entered(self._context()):
                 first = load_state(self._graph, steps[0].state, steps[0].schema_version, self._graph.migrations)

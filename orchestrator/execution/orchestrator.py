@@ -125,12 +125,16 @@ class Orchestrator:
 
     async def _seen_by_ledger(self, run: Run, *, accept_older_record: bool) -> int:
         """The epoch that the ledger knows of the run; 0 where it is away."""
+        ledger = self._lane.ledger
         try:
-            seen = await self._lane.ledger.epoch(run.run_id)
+            seen = await ledger.epoch(run.run_id)
+            # Before it was first owned, it may as well be a new run of an id that was deleted.
+            is_of_this = run.epoch > 0 or await ledger.created_at(run.run_id) == run.created_at.isoformat()
         except OperatorError:
             return 0
+        is_behind = run.epoch < seen and is_of_this
         # Epochs are minted by the store: where it was asked after the ledger, it cannot be behind.
-        if 0 < run.epoch < seen and not accept_older_record and (await self._store.find(run.run_id)).epoch < seen:
+        if is_behind and not accept_older_record and (await self._store.find(run.run_id)).epoch < seen:
             raise RecordOutdated(run.run_id)
         return seen
 

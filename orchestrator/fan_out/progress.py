@@ -154,9 +154,10 @@ class OpenFanOut:
             queue=self.plan.node.queue,
         )
 
-    def opening(self) -> Opening:
+    def opening(self, created_at: str) -> Opening:
+        """How the ledger is to begin with it, in a run that was created then."""
         text = self.briefing.to_json()
-        return Opening(self.id, self.recorded, text, Briefing.hash_of(text))
+        return Opening(self.id, self.recorded, text, Briefing.hash_of(text), created_at)
 
     def _due(self, time: float) -> list[Slot]:
         due = [slot for at, slot in self.deferred.values() if at <= time]

@@ -39,7 +39,14 @@ class Recorder:
     """
 
     def __init__(
-        self, lane: Lane, checkpointer: Checkpointer, ownership: Ownership, options: Options, *, inner: InnerRecords
+        self,
+        lane: Lane,
+        checkpointer: Checkpointer,
+        ownership: Ownership,
+        options: Options,
+        *,
+        inner: InnerRecords,
+        created_at: str,
     ) -> None:
         self.health: str | None = None
         self.is_leaving = False
@@ -50,6 +57,7 @@ class Recorder:
         self._open: dict[str, OpenFanOut] = {}
         self._reported: dict[Slot, Report] = {}
         self._inner = inner
+        self._created_at = created_at
         self._pressure = Pressure(lane.ledger, ownership.run_id)
         self._dispatcher = Dispatcher(lane, ownership, options, inner=inner, pressure=self._pressure)
         self._sweeper = Sweeper(lane, checkpointer, ownership, options)
@@ -136,7 +144,7 @@ class Recorder:
 
     async def _announce(self, fan_out: OpenFanOut) -> None:
         if not fan_out.is_announced:
-            await self._ledger.open(self._ownership.run_id, self._ownership.epoch, fan_out.opening())
+            await self._ledger.open(self._ownership.run_id, self._ownership.epoch, fan_out.opening(self._created_at))
             live = await self._ledger.live(self._ownership.run_id, fan_out.id)
             # The message of one that was queued before may be gone: it is queued and told again.
             fan_out.announced(one.slot for one in live if one.state is not LiveState.QUEUED)

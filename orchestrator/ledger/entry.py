@@ -133,6 +133,7 @@ class RunEntries:
     fan_outs: dict[str, FanOutEntries] = field(default_factory=dict)
     reported: dict[tuple[str, int], Report] = field(default_factory=dict)
     cancelled_in: int | None = None
+    created_at: str = ""
     waiting: dict[asyncio.Future[None], frozenset[str]] = field(default_factory=dict)
 
     def is_cancelled(self, fan_out: FanOutEntries) -> bool:

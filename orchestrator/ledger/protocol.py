@@ -120,6 +120,9 @@ class LedgerReader(Protocol):
     async def epoch(self, run_id: str) -> int:
         """The highest epoch that has opened the run, or forgotten it; 0 where nothing is known of it."""
 
+    async def created_at(self, run_id: str) -> str:
+        """When the run was created of which `epoch` tells, as `open` was given it; empty where nothing is known."""
+
     async def usage(self, run_id: str, fan_outs: Collection[str]) -> Usage:
         """How much waits to be recorded of these fan-outs, and how full the whole ledger is."""
 

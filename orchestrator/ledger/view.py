@@ -10,12 +10,16 @@ from orchestrator.identity import Slot
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A fan-out as the record has it: how many instances, which are recorded, and what all of them share."""
+    """A fan-out as the record has it: how many instances, which are recorded, and what all of them share.
+
+    `created_at` is when its run was created, as text: a later run of the same id is told from this one by it.
+    """
 
     fan_out: str
     recorded: Bitmap
     briefing: bytes
     briefing_hash: str
+    created_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
 import pytest
 
+from orchestrator.bitmap import Bitmap
 from orchestrator.errors import Fenced, LedgerLost
 from orchestrator.identity import Slot
 from orchestrator.ledger.claim import Beat, Reported, Verdict
-from orchestrator.ledger.view import Declined, LiveInstance, LiveState, Overdue, QueueAnswer, QueuedItem, Sweep
+from orchestrator.ledger.view import Declined, LiveInstance, LiveState, Opening, Overdue, QueueAnswer, QueuedItem, Sweep
 from tests.contract.ledger_case import (
     EPOCH,
     FAN_OUT,
@@ -439,3 +440,18 @@ class TestReader:
         assert (await reader.usage(RUN, ["another"])).reported_bytes == 0
         await case.close(slot(0))
         assert (await reader.usage(RUN, [FAN_OUT])).reported_bytes == 0
+
+    async def test_which_run_it_knows_under_an_id_is_known_also_when_that_is_forgotten(self, case):
+        assert await case.orchestrator.created_at(RUN) == ""
+        for created_at in ("monday", "tuesday at 12"):
+            await case.orchestrator.open(RUN, EPOCH, Opening(FAN_OUT, Bitmap(1), b"", "hash", created_at))
+            assert await case.orchestrator.created_at(RUN) == created_at
+        for epoch in (EPOCH, EPOCH + 1):
+            await case.orchestrator.forget(RUN, epoch)
+            assert await case.orchestrator.created_at(RUN) == "tuesday at 12"
+            assert await case.orchestrator.epoch(RUN) == epoch
+
+    async def test_nothing_is_known_of_when_a_run_was_created_that_never_opened(self, case):
+        await case.orchestrator.forget(RUN, EPOCH)
+        assert await case.orchestrator.created_at(RUN) == ""
+        assert await case.orchestrator.epoch(RUN) == EPOCH

@@ -1,5 +1,8 @@
 """A database that was restored from a backup is told from one that is up to date, and gone on with on request."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from rollforward import CompiledGraph
 from tests.unit.graph_of_numbers import Numbers, numbers_graph
 
 GRAPH = numbers_graph(concurrency=1)
+MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 NUMBERS = Numbers(numbers=[1, 2, -3, 4])
 
 
@@ -58,6 +62,34 @@ async def test_a_run_whose_record_is_older_than_its_ledger_is_refused_and_left_a
     with pytest.raises(RecordOutdated, match="resume r --accept-older-record"):
         await orchestrator(older, ledger).start("r", GRAPH)
     assert await older.find("r") == before
+
+
+async def submitted() -> MemoryStore:
+    """A store that has the run as it was submitted that very moment, and not begun."""
+    store = MemoryStore(clock=lambda: MONDAY)
+    await orchestrator(store, MemoryLedger()).submit(GRAPH, Numbers(numbers=[5, 6]), run_id="r")
+    return store
+
+
+@pytest.mark.parametrize("has_succeeded", [True, False])
+async def test_a_record_from_before_the_run_was_begun_is_refused_also(has_succeeded: bool):
+    later, backup, ledger = await submitted(), await submitted(), MemoryLedger()
+    handle = await orchestrator(later, ledger).start("r", GRAPH)
+    if has_succeeded:
+        await handle.result()
+    else:
+        await until(lambda: ledger.epoch("r"))
+        await handle.detach()
+    with pytest.raises(RecordOutdated):
+        await orchestrator(backup, ledger).start("r", GRAPH)
+    handle = await orchestrator(backup, ledger).start("r", GRAPH, accept_older_record=True)
+    assert (await handle.result()).squares == [25, 36]
+
+
+async def until(told: Callable[[], Awaitable[object]]) -> None:
+    async with asyncio.timeout(10):
+        while not await told():  # noqa: ASYNC110 - the ledger tells nobody
+            await asyncio.sleep(0)
 
 
 async def test_it_goes_on_where_that_is_accepted(ledger: MemoryLedger):

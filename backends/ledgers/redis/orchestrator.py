@@ -66,8 +66,8 @@ class RedisLedger:
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = WeakKeyDictionary()
 
     async def open(self, run_id: str, epoch: int, opening: Opening) -> None:
-        recorded = opening.recorded.to_bytes()
-        await self._owned("open", run_id, epoch, opening.fan_out, recorded, opening.briefing, opening.briefing_hash)
+        recorded, briefing = opening.recorded.to_bytes(), (opening.briefing, opening.briefing_hash)
+        await self._owned("open", run_id, epoch, opening.fan_out, recorded, *briefing, opening.created_at)
 
     async def queue(
         self, run_id: str, epoch: int, items: Sequence[QueuedItem], *, claim_deadline_seconds: float
@@ -129,6 +129,10 @@ class RedisLedger:
 
     async def epoch(self, run_id: str) -> int:
         return int(await self._call("epoch", run_id, 0))
+
+    async def created_at(self, run_id: str) -> str:
+        told: bytes = await self._call("created_at", run_id, 0)
+        return told.decode("utf-8", "replace")
 
     async def usage(self, run_id: str, fan_outs: Collection[str]) -> Usage:
         reported = int(await self._call("usage", run_id, 0, *fan_outs))

@@ -152,7 +152,7 @@ class Fate:
         world = self._world
         copied = MemoryLedger(clock=world.ledger_now)
         for run_id, run in world.ledger._runs.items():
-            told = RunEntries(run.epoch, deepcopy(run.fan_outs), dict(run.reported), run.cancelled_in)
+            told = RunEntries(run.epoch, deepcopy(run.fan_outs), dict(run.reported), run.cancelled_in, run.created_at)
             copied._runs[run_id] = told
         copied._tombstones = dict(world.ledger._tombstones)
         copied._runs_of_owner.update({owner: set(runs) for owner, runs in world.ledger._runs_of_owner.items()})

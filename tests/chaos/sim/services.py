@@ -10,7 +10,7 @@ from tests.chaos.sim.gate import Gate
 if TYPE_CHECKING:
     from tests.chaos.sim.world import World
 
-READS = frozenset({"live", "told", "epoch", "usage"})
+READS = frozenset({"live", "told", "epoch", "created_at", "usage"})
 
 
 class Weather:

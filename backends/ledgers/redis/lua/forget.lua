@@ -14,6 +14,7 @@ if ARGV[3] ~= '' then
   forget(ARGV[3])
 else
   for _, fan_out in ipairs(redis.call('SMEMBERS', run .. 'fan_outs')) do forget(fan_out) end
+  local told = ARGV[2] .. ' ' .. created_at()
   redis.call('UNLINK', run .. 'meta')
-  redis.call('SET', run .. 'tombstone', ARGV[2], 'EX', ARGV[4])
+  redis.call('SET', run .. 'tombstone', told, 'EX', ARGV[4])
 end

@@ -121,9 +121,21 @@ local function wake(fan_out, kind)
   redis.call('XADD', run .. fan_out .. ':wake', 'MAXLEN', '~', 1000, '*', 'kind', kind)
 end
 
+-- The epoch that the run was last opened under, or forgotten under; nil where neither is known.
+local function known_epoch()
+  local stored = redis.call('HGET', run .. 'meta', 'epoch') or redis.call('GET', run .. 'tombstone')
+  return stored and tonumber(stored:match('^%d+')) or nil
+end
+
+-- When the run was created of which the epoch is known; a run of the same id may have been deleted before this one.
+local function created_at()
+  local opened = redis.call('HGET', run .. 'meta', 'created_at')
+  return opened or (redis.call('GET', run .. 'tombstone') or ''):match(' (.*)$') or ''
+end
+
 -- The refusal of an orchestrator that is not, or not known as, the owner; nil where it is.
 local function fence(epoch)
-  local stored = tonumber(redis.call('HGET', run .. 'meta', 'epoch') or redis.call('GET', run .. 'tombstone') or nil)
+  local stored = known_epoch()
   if stored and stored > epoch then return redis.error_reply('FENCED by a later epoch') end
 end
 
