@@ -9,12 +9,11 @@ from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio
-from redis.exceptions import NoScriptError
 
 from backends.ledgers.redis.client import async_client, failure
 from backends.ledgers.redis.keys import Keys
 from backends.ledgers.redis.wire import flat_slots, read_entries, read_report, write_item
-from backends.lua_script import script, scripts
+from backends.lua_script import run_async, script
 from orchestrator.errors import SealBroken
 from orchestrator.identity import Slot
 from orchestrator.ledger.memory import TOMBSTONE_SECONDS
@@ -179,16 +178,11 @@ class RedisLedger:
         return await self._call(verb, run_id, epoch, epoch, *arguments)
 
     async def _call(self, verb: str, run_id: str, epoch: int, *arguments: Any) -> Any:
-        lua, client = script(__package__, verb), self._client()
         now = "" if self._now is None else repr(self._now())
-        told = (1, self._keys.run(run_id), now, *arguments)
         try:
-            try:
-                return await client.evalsha(lua.sha, *told)
-            except NoScriptError:
-                for one in scripts(__package__):
-                    await client.script_load(one.text)
-                return await client.evalsha(lua.sha, *told)
+            return await run_async(
+                self._client(), script(__package__, verb), 1, self._keys.run(run_id), now, *arguments
+            )
         except redis.RedisError as error:
             raise failure(error, self._url, run_id=run_id, epoch=epoch) from error
 
