@@ -16,9 +16,8 @@ from orchestrator.ledger.entry import Entry, FanOutEntries, RunEntries, Stage
 from orchestrator.ledger.owner import place_of
 from orchestrator.ledger.sweeping import sweep
 from orchestrator.ledger.view import LiveInstance, Opening, Progress, QueueAnswer, QueuedItem, Sweep, Usage
-from orchestrator.report import Report
+from orchestrator.report import DEFAULT_PAYLOAD_BYTES, Report
 
-DEFAULT_MAX_BYTES = 8_388_608
 TOMBSTONE_SECONDS = 86_400.0
 
 
@@ -37,7 +36,7 @@ class MemoryLedger:
     It may be called from any thread. `clock` gives seconds and never goes back; `max_bytes` limits a report's partial.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, max_bytes: int = DEFAULT_PAYLOAD_BYTES) -> None:
         self._clock = clock
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
