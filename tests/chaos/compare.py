@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from tests.chaos.sim.replay import Replay
 from tests.chaos.sim.simulation import played
+from tests.chaos.speech import say
 from tests.service.redis import RedisServer
 
 
@@ -41,8 +42,8 @@ def main() -> int:
         finally:
             server.stop()
     for difference in differences:
-        sys.stdout.write(difference + "\n")
-    sys.stdout.write(f"seeds={len(seeds)} verbs={verbs} differences={len(differences)}\n")
+        say(difference)
+    say(f"seeds={len(seeds)} verbs={verbs} differences={len(differences)}")
     return int(bool(differences))
 
 

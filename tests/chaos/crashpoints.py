@@ -16,6 +16,7 @@ from threading import Thread
 
 from tests.chaos.crash.case import judged
 from tests.chaos.crash.row import ELSEWHERE, ROWS, STORES, Row
+from tests.chaos.speech import say
 from tests.service.postgres import PostgresServer
 from tests.service.worker import REPOSITORY
 
@@ -64,11 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failures = len(cases) - counts["ok"]
     say(f"rows={len(cases)} failures={failures}")
     return 1 if failures or not cases else 0
-
-
-def say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

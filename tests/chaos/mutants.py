@@ -6,6 +6,7 @@ import sys
 from tests.chaos.sim.broken import BROKEN, EQUIVALENT, Broken
 from tests.chaos.sim.scenario import Scenario
 from tests.chaos.sim.simulation import simulate
+from tests.chaos.speech import say
 
 
 def caught(broken: Broken, seeds: int) -> str | None:
@@ -27,16 +28,11 @@ def main() -> int:
     for name, broken in BROKEN.items():
         by = caught(broken, told.seeds)
         count += by is not None
-        _say(f"{name}: " + ("NOT CAUGHT" if by is None else f"caught ({by})"))
+        say(f"{name}: " + ("NOT CAUGHT" if by is None else f"caught ({by})"))
     for name, reason in EQUIVALENT.items():
-        _say(f"{name}: equivalent: {reason}")
-    _say(f"mutants={len(BROKEN) + len(EQUIVALENT)} caught={count}")
+        say(f"{name}: equivalent: {reason}")
+    say(f"mutants={len(BROKEN) + len(EQUIVALENT)} caught={count}")
     return int(count < len(BROKEN))
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

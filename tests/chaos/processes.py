@@ -23,6 +23,7 @@ from tests.chaos.process.schedule import drawn
 from tests.chaos.process.size import DEFAULT
 from tests.chaos.process.skew import FaketimeMissing, faketime, skewed
 from tests.chaos.process.summary import summary
+from tests.chaos.speech import say
 from tests.service.postgres import PostgresServer
 
 KILLS_OF_ONE_DEPLOYMENT = 100
@@ -35,11 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.duplicates:
         return _duplicates(asked)
     return _poison(asked) if asked.poison else _campaigns(asked)
-
-
-def say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 def _campaigns(asked: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 
 from tests.chaos.sim.simulation import simulate
+from tests.chaos.speech import say
 
 
 def main() -> int:
@@ -23,17 +24,12 @@ def main() -> int:
         hung += outcome.is_hung
         faults += outcome.faults
         if told.seed is not None:
-            _say("\n".join(str(event) for event in outcome.events))
+            say("\n".join(str(event) for event in outcome.events))
         if not outcome.is_good:
-            _say(outcome.told())
-    _say(f"seeds={len(seeds)} steps={steps} violations={violations} hung={hung}")
-    _say(" ".join(f"{kind}={count}" for kind, count in sorted(faults.items())))
+            say(outcome.told())
+    say(f"seeds={len(seeds)} steps={steps} violations={violations} hung={hung}")
+    say(" ".join(f"{kind}={count}" for kind, count in sorted(faults.items())))
     return int(violations + hung > 0)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
