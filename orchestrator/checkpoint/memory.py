@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 
 from orchestrator.checkpoint.compose import RecordRows, compose, decompose
 from orchestrator.checkpoint.protocol import RunIsOver
@@ -19,6 +18,7 @@ from orchestrator.checkpoint.row import (
     Renewal,
     Run,
     RunFilter,
+    RunOrder,
     RunStatus,
     Seen,
     SlotRow,
@@ -229,15 +229,11 @@ class MemoryStore:
 
     async def list_runs(self, which: RunFilter) -> list[Run]:
         with self._lock:
-            by_age = sorted((kept.run for kept in self._runs.values()), key=lambda run: run.created_at)
-            seen = (self._seen(run) for run in reversed(by_age))
-            wanted = (
-                run
-                for run in seen
-                if (not which.statuses or run.status in which.statuses)
-                and (not which.graphs or run.graph in which.graphs)
-            )
-            return list(islice(wanted, which.limit))
+            wanted = [run for run in map(self._seen, (kept.run for kept in self._runs.values())) if which.wants(run)]
+            if which.order is RunOrder.NEWEST:
+                by_age = sorted(wanted, key=lambda run: run.created_at)
+                return by_age[::-1][: which.limit]
+            return sorted(wanted, key=which.mark_of)[: which.limit]
 
     async def request_cancel(self, run_id: str) -> Run:
         with self._lock:

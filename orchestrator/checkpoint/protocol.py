@@ -101,7 +101,11 @@ class RunStore(Protocol):
         """
 
     async def list_runs(self, which: RunFilter) -> list[Run]:
-        """Runs, newest first."""
+        """The runs that pass the filter, in its order.
+
+        Every run that is there from the first page of a list to its last is on one of the pages. Where many runs are
+        kept, a page of open ones by age, or of ended ones by end, costs as much as where few are.
+        """
 
     async def request_cancel(self, run_id: str) -> Run:
         """Ask the owner to cancel; a run that no live owner drives and that is not over is cancelled at once."""

@@ -206,10 +206,52 @@ class Renewal:
     is_cancel_requested: bool = False
 
 
+class RunOrder(StrEnum):
+    """Which run comes first in a list: the newest, the oldest, or the first to end of those that have ended."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mark:
+    """A place in a list: behind the run that was created, or has ended, at that time."""
+
+    time: datetime
+    run_id: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """Which runs to list, newest first."""
+    """Which runs to list, and how.
+
+    `after` goes on where a list by `OLDEST` or `ENDED` has ended, `mark_of` its last run; what is newest may not stay
+    so, so a list by `NEWEST` cannot be gone on with.
+    """
 
     statuses: frozenset[RunStatus] = field(default_factory=frozenset)
     graphs: frozenset[str] = field(default_factory=frozenset)
     limit: int = 20
+    order: RunOrder = RunOrder.NEWEST
+    after: Mark | None = None
+
+    def __post_init__(self) -> None:
+        if self.after is not None and self.order is RunOrder.NEWEST:
+            raise ValueError("a list of the newest runs cannot be gone on with; order it by age or by end")
+
+    @property
+    def is_of_open_ones(self) -> bool:
+        """Whether it asks for none that has ended."""
+        return bool(self.statuses) and not any(status.has_ended for status in self.statuses)
+
+    def mark_of(self, run: Run) -> Mark:
+        """The place behind a run of this list."""
+        ended_at = run.ended_at if self.order is RunOrder.ENDED else None
+        return Mark(ended_at or run.created_at, run.run_id)
+
+    def wants(self, run: Run) -> bool:
+        """Whether a run belongs to what is listed."""
+        is_one = (not self.statuses or run.status in self.statuses) and (not self.graphs or run.graph in self.graphs)
+        has_place = self.order is not RunOrder.ENDED or run.ended_at is not None
+        return is_one and has_place and (self.after is None or self.after < self.mark_of(run))

@@ -302,37 +302,6 @@ class TestFind:
             await store.find("inv")
 
 
-class TestList:
-    async def test_runs_are_listed_newest_first_up_to_the_limit(self, store):
-        for number in range(5):
-            await store.create(new_run(f"run-{number}"))
-        listed = await store.list_runs(RunFilter(limit=3))
-        assert [run.run_id for run in listed] == ["run-4", "run-3", "run-2"]
-
-    async def test_runs_are_listed_by_status_as_it_is_seen(self, store):
-        await store.create(new_run("submitted"))
-        await owned(store, "running")
-        await owned(store, "orphaned", lease=ENDED)
-        await store.finish(await owned(store, "failed"), RunStatus.FAILED)
-        for status in ("submitted", "running", "orphaned", "failed"):
-            listed = await store.list_runs(RunFilter(statuses=frozenset([RunStatus(status)])))
-            assert [run.run_id for run in listed] == [status]
-            assert listed[0].status == status
-        both = await store.list_runs(RunFilter(statuses=frozenset([RunStatus.SUBMITTED, RunStatus.ORPHANED])))
-        assert [run.run_id for run in both] == ["orphaned", "submitted"]
-
-    async def test_runs_are_listed_by_graph(self, store):
-        await store.create(new_run("run-1", graph="a"))
-        await store.create(new_run("run-2", graph="b"))
-        assert [run.run_id for run in await store.list_runs(RunFilter(graphs=frozenset(["a"])))] == ["run-1"]
-
-    async def test_a_filter_reaches_beyond_many_runs_that_do_not_fit(self, store):
-        await store.create(new_run("wanted", graph="rare"))
-        for number in range(120):
-            await store.create(new_run(f"run-{number}"))
-        assert [run.run_id for run in await store.list_runs(RunFilter(graphs=frozenset(["rare"])))] == ["wanted"]
-
-
 class TestCancel:
     async def test_a_live_owner_is_asked_to_cancel(self, store):
         ownership = await owned(store)

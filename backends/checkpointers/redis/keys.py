@@ -15,8 +15,10 @@ errors:<fan-out>    hash: error rows, by index:generation
 losses:<fan-out>    hash: 0 or 1 for charged, and the worker, by index:generation:delivery
 charged:<fan-out>   hash: how many losses are charged, by index:generation
 
-The indexes are `<namespace>:cp:runs` (sorted set by creation), `<namespace>:cp:names` (sorted set by name) and
-`<namespace>:cp:invocations` (hash: the run of each invocation).
+The indexes are `<namespace>:cp:runs` (sorted set by creation), `<namespace>:cp:names` (sorted set by name),
+`<namespace>:cp:invocations` (hash: the run of each invocation), `<namespace>:cp:open` (sorted set by creation of runs
+that have not ended) and `<namespace>:cp:ended` (sorted set by their end of those that have). `<namespace>:cp:indexed`
+is the time of creation up to which every run is in one of the last two.
 """
 
 from dataclasses import dataclass

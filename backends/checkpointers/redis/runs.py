@@ -2,17 +2,19 @@
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
+from typing import Any
 
 from redis.asyncio.client import Pipeline
 
-from backends.checkpointers.redis.row import error_text, microseconds, run_of, step_text, to_time
+from backends.checkpointers.redis.row import error_text, microseconds, run_of, step_text, to_number, to_time
 from backends.checkpointers.redis.space import RedisSpace
 from orchestrator.checkpoint.protocol import RunIsOver
-from orchestrator.checkpoint.row import NewRun, Ownership, Renewal, Run, RunFilter, RunStatus, Seen, Step
+from orchestrator.checkpoint.row import NewRun, Ownership, Renewal, Run, RunFilter, RunOrder, RunStatus, Seen, Step
 from orchestrator.errors import CheckpointNotFound, RunAmbiguous, RunExists, RunIsDriven
 from orchestrator.report import ErrorRecord
 
 _PAGE_RUNS = 100
+_CATCH_UP_RUNS = 1000
 
 
 class RedisRuns(RedisSpace):
@@ -88,11 +90,11 @@ class RedisRuns(RedisSpace):
 
     async def list_runs(self, which: RunFilter) -> list[Run]:
         wanted: list[Run] = []
-        async for run in self._newest_first():
+        runs = self._newest_first() if which.order is RunOrder.NEWEST else self._in_order(which)
+        async for run in runs:
             if len(wanted) == which.limit:
                 break
-            is_status = not which.statuses or run.status in which.statuses
-            if is_status and (not which.graphs or run.graph in which.graphs):
+            if which.wants(run):
                 wanted.append(run)
         return wanted
 
@@ -116,6 +118,29 @@ class RedisRuns(RedisSpace):
             for run in await self._runs([name.decode() for name in names]):
                 yield run
             first += _PAGE_RUNS
+
+    async def _in_order(self, which: RunFilter) -> AsyncIterator[Run]:
+        """Runs from where the list goes on; those of the mark's very moment are among them."""
+        while await self._script("catch_up", "", 0, _CATCH_UP_RUNS):
+            pass
+        kind = "ended" if which.order is RunOrder.ENDED else "open" if which.is_of_open_ones else "runs"
+        place: tuple[Any, int] = (to_number(which.after.time) if which.after else "-inf", 0)
+        names = [b""] * _PAGE_RUNS
+        while len(names) == _PAGE_RUNS:
+            names, place = await self._page(f"{self._keys.index}{kind}", *place)
+            for run in await self._runs([name.decode() for name in names]):
+                yield run
+
+    async def _page(self, index: str, low: Any, skipped: int) -> tuple[list[bytes], tuple[Any, int]]:
+        """Members from a score on, without the first of them, and where those behind them begin."""
+        limit = ("WITHSCORES", "LIMIT", skipped, _PAGE_RUNS)
+        told = await self._command("ZRANGEBYSCORE", index, low, "+inf", *limit)
+        names, scores = told[::2], told[1::2]
+        if not names:
+            return names, (low, skipped)
+        last = scores[-1]
+        before = skipped if last == low else 0
+        return names, (last, before + scores.count(last))
 
     async def _runs(self, run_ids: Sequence[str]) -> list[Run]:
         """Those of them that there are, at one time of the server."""

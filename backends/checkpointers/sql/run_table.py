@@ -21,13 +21,24 @@ from sqlalchemy import (
     update,
 )
 
-from backends.checkpointers.sql.clock import Now, microseconds
+from backends.checkpointers.sql.clock import Now, microseconds, to_number
 from backends.checkpointers.sql.fence import owned
 from backends.checkpointers.sql.insertion import insertion
 from backends.checkpointers.sql.row import error_text, run_of, step_columns
 from backends.checkpointers.sql.schema import Schema
 from orchestrator.checkpoint.protocol import RunIsOver
-from orchestrator.checkpoint.row import NewRun, Ownership, Renewal, Run, RunFilter, RunStatus, Seen, Step
+from orchestrator.checkpoint.row import (
+    Mark,
+    NewRun,
+    Ownership,
+    Renewal,
+    Run,
+    RunFilter,
+    RunOrder,
+    RunStatus,
+    Seen,
+    Step,
+)
 from orchestrator.errors import CheckpointNotFound, RunAmbiguous, RunExists, RunIsDriven
 from orchestrator.report import ErrorRecord
 
@@ -204,14 +215,39 @@ class RunTable:
 
     def list_runs(self, connection: Connection, which: RunFilter) -> list[Run]:
         runs = self._runs
-        statement = self._select().order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(which.limit)
+        statement = self._select().order_by(*self._order(which)).limit(which.limit)
         if which.statuses:
             orphaned = and_(runs.c.status == RunStatus.RUNNING, ~self._is_driven())
             seen = case((orphaned, RunStatus.ORPHANED.value), else_=runs.c.status)
             statement = statement.where(seen.in_([status.value for status in which.statuses]))
         if which.graphs:
             statement = statement.where(runs.c.graph.in_(which.graphs))
+        if which.order is RunOrder.ENDED:
+            statement = statement.where(runs.c.ended_at.is_not(None))
+        elif which.is_of_open_ones:
+            statement = statement.where(runs.c.ended_at.is_(None))
+        if which.after is not None:
+            statement = statement.where(self._is_behind(which.after, which.order))
         return [run_of(row, is_live=bool(row.is_live)) for row in connection.execute(statement)]
+
+    def _order(self, which: RunFilter) -> tuple[ColumnElement[Any], ...]:
+        columns = self._runs.c
+        match which.order:
+            case RunOrder.NEWEST:
+                return columns.created_at.desc(), columns.id.desc()
+            case RunOrder.ENDED:
+                return columns.ended_at, columns.run_id
+            case RunOrder.OLDEST if which.is_of_open_ones:
+                # None of them has an end; said so that PostgreSQL reads them from the index in this order.
+                return columns.ended_at, columns.created_at, columns.run_id
+            case RunOrder.OLDEST:
+                return columns.created_at, columns.run_id
+
+    def _is_behind(self, mark: Mark, order: RunOrder) -> ColumnElement[bool]:
+        columns = self._runs.c
+        column = columns.ended_at if order is RunOrder.ENDED else columns.created_at
+        time = to_number(mark.time)
+        return and_(column >= time, or_(column > time, columns.run_id > mark.run_id))
 
     def request_cancel(self, connection: Connection, run_id: str) -> Run:
         runs = self._runs

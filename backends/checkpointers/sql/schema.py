@@ -103,6 +103,8 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
         Column("error", Text),
         UniqueConstraint("run_id", name=f"uq_{prefix}_runs_run_id"),
         Index(f"ix_{prefix}_runs_created_at", "created_at"),
+        # The open ones by age, which have no end, and the others by their end.
+        Index(f"ix_{prefix}_runs_ended_at", "ended_at", "created_at"),
     )
 
 

@@ -14,4 +14,5 @@ redis.call('HSET', run .. 'run', 'status', 'running', 'owner', ARGV[2], 'invocat
   'lease_until', now(tonumber(ARGV[4])))
 if ARGV[7] ~= '' then redis.call('HSET', run .. 'run', 'fingerprint', ARGV[7]) end
 begin_invocation(ARGV[3])
+index_as_it_stands(run)
 return {'ok', redis.call('HINCRBY', run .. 'run', 'epoch', 1)}

@@ -6,4 +6,5 @@ if is_driven() then return 1 end
 if status == 'running' then redis.call('HINCRBY', run .. 'run', 'epoch', 1) end
 redis.call('HDEL', run .. 'run', 'error', 'health')
 redis.call('HSET', run .. 'run', 'status', 'cancelled', 'ended_at', now())
+index_as_it_stands(run)
 return 1

@@ -8,4 +8,5 @@ redis.call('ZADD', index .. 'runs', created_at, ARGV[2])
 redis.call('ZADD', index .. 'names', 0, ARGV[2])
 begin_invocation(ARGV[2])
 begin_invocation(ARGV[3])
+index_as_it_stands(run)
 return 1

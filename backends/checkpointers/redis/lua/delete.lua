@@ -14,4 +14,6 @@ redis.call('UNLINK', run .. 'run', run .. 'invocations', run .. 'steps', run .. 
   run .. 'recorded_in')
 redis.call('ZREM', index .. 'runs', run_id)
 redis.call('ZREM', index .. 'names', run_id)
+redis.call('ZREM', index .. 'open', run_id)
+redis.call('ZREM', index .. 'ended', run_id)
 return 1

@@ -38,3 +38,11 @@ local function set_folds(folds)
     end
   end
 end
+
+-- Puts a run into the index of open ones or of those that have ended, as it stands now; `of` is what its keys start with.
+local function index_as_it_stands(of)
+  local run_id, created_at, ended_at = unpack(redis.call('HMGET', of .. 'run', 'run_id', 'created_at', 'ended_at'))
+  if not run_id then return end
+  redis.call('ZREM', index .. (ended_at and 'open' or 'ended'), run_id)
+  redis.call('ZADD', index .. (ended_at and 'ended' or 'open'), ended_at or created_at, run_id)
+end
