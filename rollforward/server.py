@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 
 from orchestrator.checkpoint.protocol import RunIsOver
-from orchestrator.checkpoint.row import Run, RunFilter, RunStatus, Seen
+from orchestrator.checkpoint.row import Mark, Run, RunFilter, RunOrder, RunStatus, Seen
 from orchestrator.errors import GraphNotFound, OperatorError, RecordOutdated, RollforwardError
 from orchestrator.execution.handle import RunHandle
 from orchestrator.graph.registry import registry
@@ -20,8 +22,10 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_SECONDS = 1.0
 ANSWERED_WITHIN_SECONDS = 10.0
 FINISHED_WITHIN_SECONDS = 2.0
-MOST_LOOKED_AT = 1000
-_OPEN = frozenset((RunStatus.SUBMITTED, RunStatus.ORPHANED, RunStatus.RUNNING))
+PAGE_RUNS = 1000
+_OPEN = RunFilter(
+    statuses=frozenset((RunStatus.SUBMITTED, RunStatus.ORPHANED, RunStatus.RUNNING)), order=RunOrder.OLDEST
+)
 
 
 async def serve(settings: Settings, *, most: int, until: asyncio.Event) -> None:
@@ -40,34 +44,28 @@ async def serve(settings: Settings, *, most: int, until: asyncio.Event) -> None:
 class Server:
     """The runs that this process drives."""
 
-    def __init__(self, assembly: Assembly, *, most: int) -> None:
+    def __init__(self, assembly: Assembly, *, most: int, page_runs: int = PAGE_RUNS) -> None:
         self._assembly = assembly
         self._most = most
+        self._page_runs = page_runs
         self._handles: dict[str, RunHandle] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._left_alone: set[str] = set()
+        self._left_alone: set[tuple[str, str, str]] = set()
+        self._seen_up_to: Mark | None = None
         self._vigil = Vigil(assembly.orchestrator.lease)
         self._leftovers = Leftovers(assembly.store, assembly.lane)
 
     async def look(self) -> None:
-        """Take up the runs that wait, the oldest first; a store that is away is looked at again later."""
-        try:
-            async with asyncio.timeout(ANSWERED_WITHIN_SECONDS):
-                runs = await self._assembly.store.list_runs(RunFilter(statuses=_OPEN, limit=MOST_LOOKED_AT))
-        except OperatorError as error:
-            log.warning("store away", extra={"error": str(error)})
+        """Take up runs that wait, the oldest first; a store that is away is looked at again later.
+
+        A look costs two pages at most: that of the oldest runs, and where there is room for more, the next one of those
+        behind it. So every open run is seen in time, also behind any number of runs that are not for this server.
+        """
+        oldest = await self._page(None)
+        if oldest is None:
             return
-        except TimeoutError:
-            log.warning("store does not answer", extra={"seconds": ANSWERED_WITHIN_SECONDS})
-            return
-        others = [run for run in runs if run.run_id not in self._tasks]
-        driven = [run for run in others if run.status is RunStatus.RUNNING]
-        abandoned = self._vigil.abandoned(driven)
-        dead = [run for run in driven if run.owner is not None and is_dead(run.owner)]
-        for run in reversed(others):
-            is_given_up = run in abandoned or run in dead
-            if len(self._tasks) < self._most and (is_given_up or run.status is not RunStatus.RUNNING):
-                await self._take(run, Seen(run.epoch, has_dead_owner=is_given_up))
+        if await self._take_from(oldest) and len(oldest) == self._page_runs:
+            await self._look_further(oldest[-1])
         # What is left behind costs memory only, and can wait for the ledger.
         with contextlib.suppress(OperatorError, TimeoutError):
             async with asyncio.timeout(ANSWERED_WITHIN_SECONDS):
@@ -77,6 +75,38 @@ class Server:
         """Give every run up, for another server."""
         await asyncio.gather(*(handle.detach() for handle in self._handles.values()))
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _page(self, after: Mark | None) -> list[Run] | None:
+        """Open runs by age; None where the store does not tell."""
+        try:
+            async with asyncio.timeout(ANSWERED_WITHIN_SECONDS):
+                return await self._assembly.store.list_runs(replace(_OPEN, after=after, limit=self._page_runs))
+        except OperatorError as error:
+            log.warning("store away", extra={"error": str(error)})
+        except TimeoutError:
+            log.warning("store does not answer", extra={"seconds": ANSWERED_WITHIN_SECONDS})
+        return None
+
+    async def _look_further(self, oldest: Run) -> None:
+        """Look at the next page, which is left behind when nothing on it waits for room; begin anew after the last."""
+        page = await self._page(self._seen_up_to or _OPEN.mark_of(oldest))
+        if page is not None and await self._take_from(page):
+            self._seen_up_to = _OPEN.mark_of(page[-1]) if len(page) == self._page_runs else None
+
+    async def _take_from(self, runs: Sequence[Run]) -> bool:
+        """Take up what waits, in this order, while there is room; false where something still waits for that."""
+        others = [run for run in runs if run.run_id not in self._tasks]
+        driven = [run for run in others if run.status is RunStatus.RUNNING]
+        given_up = {run.run_id for run in self._vigil.abandoned(driven)}
+        given_up |= {run.run_id for run in driven if run.owner is not None and is_dead(run.owner)}
+        for run in others:
+            is_given_up = run.run_id in given_up
+            if run.status is RunStatus.RUNNING and not is_given_up:
+                continue
+            if len(self._tasks) >= self._most:
+                return False
+            await self._take(run, Seen(run.epoch, has_dead_owner=is_given_up))
+        return True
 
     async def _take(self, run: Run, seen: Seen) -> None:
         try:
@@ -101,8 +131,10 @@ class Server:
         self._tasks[run.run_id] = asyncio.create_task(self._driven(handle))
 
     def _leave_alone(self, run: Run, reason: str) -> None:
-        if run.run_id not in self._left_alone:
-            self._left_alone.add(run.run_id)
+        """Say so, once for all the runs of one version of a graph."""
+        told = (reason, run.graph, run.fingerprint)
+        if told not in self._left_alone:
+            self._left_alone.add(told)
             log.warning(reason, extra={"run_id": run.run_id, "graph": run.graph, "fingerprint": run.fingerprint})
 
     async def _driven(self, handle: RunHandle) -> None:

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from orchestrator.checkpoint.row import Run
 
 PATIENCE_LEASES = 3
+MOST_WATCHED = 100_000
+"""Of more, the ones that were not seen for longest are forgotten."""
 
 _Lease = tuple[int, datetime | None]
 
@@ -19,18 +21,24 @@ class Vigil:
     says.
     """
 
-    def __init__(self, lease: timedelta, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, lease: timedelta, *, clock: Callable[[], float] = time.monotonic, most: int = MOST_WATCHED
+    ) -> None:
         self._patience_seconds = PATIENCE_LEASES * lease.total_seconds()
         self._clock = clock
+        self._most = most
         self._seen: dict[str, tuple[_Lease, float]] = {}
 
     def abandoned(self, driven: Iterable[Run]) -> list[Run]:
-        """Of all the runs that are driven now, those whose lease nobody renews."""
+        """Of runs that are driven now, those whose lease nobody renews; any part of all may be shown at a time."""
         now = self._clock()
-        leases = {run.run_id: (run, (run.epoch, run.lease_until)) for run in driven}
-        self._seen = {run_id: self._since(run_id, lease, now) for run_id, (_, lease) in leases.items()}
-        return [run for run_id, (run, _) in leases.items() if now - self._seen[run_id][1] > self._patience_seconds]
+        return [run for run in driven if now - self._since(run, now) > self._patience_seconds]
 
-    def _since(self, run_id: str, lease: _Lease, now: float) -> tuple[_Lease, float]:
-        seen, since = self._seen.get(run_id, (None, now))
-        return (lease, since) if seen == lease else (lease, now)
+    def _since(self, run: Run, now: float) -> float:
+        """When the lease was first seen as it is."""
+        lease = (run.epoch, run.lease_until)
+        seen, since = self._seen.pop(run.run_id, (None, now))
+        self._seen[run.run_id] = (lease, since) if seen == lease else (lease, now)
+        if len(self._seen) > self._most:
+            del self._seen[next(iter(self._seen))]
+        return self._seen[run.run_id][1]

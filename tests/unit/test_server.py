@@ -14,6 +14,7 @@ from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.execution.stepping import local_lane
 from rollforward.assembly import Assembly
 from rollforward.server import Server
+from tests.contract.checkpoint_case import new_run
 from tests.unit.graph_of_numbers import Numbers, numbers_graph
 from workers.process import this_owner
 
@@ -72,6 +73,79 @@ async def test_a_lease_that_is_renewed_is_respected() -> None:
         await server.look()
         await asyncio.sleep(0.02)
     assert (await store.find("r")).owner == "another"
+
+
+class Counting(MemoryStore):
+    """A store that counts how often its runs are listed."""
+
+    lists = 0
+
+    async def list_runs(self, which: RunFilter) -> list[Run]:
+        self.lists += 1
+        return await super().list_runs(which)
+
+
+async def unknown(store: MemoryStore, count: int) -> None:
+    """Open runs that are not for this server."""
+    for number in range(count):
+        await store.create(new_run(f"unknown-{number}", graph="nobody's"))
+
+
+async def test_runs_behind_any_number_of_others_are_driven_two_pages_a_look_the_oldest_first(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "rollforward.server")
+    store = Counting()
+    ours = assembly(store, timedelta(seconds=10))
+    await unknown(store, 10)
+    names = [f"ours-{number}" for number in range(5)]
+    for name in names:
+        await ours.orchestrator.submit(GRAPH, Numbers(numbers=[1, 2]), run_id=name)
+    server = Server(ours, most=1, page_runs=3)
+    looks = 0
+    async with asyncio.timeout(20):
+        while (await store.find(names[-1])).status is not RunStatus.SUCCEEDED:
+            await server.look()
+            looks += 1
+            await asyncio.sleep(0.01)
+    assert [getattr(record, "run_id", "") for record in caplog.records if record.message == "run taken"] == names
+    # Once a minute the runs that are over are listed as well.
+    assert store.lists <= 2 * looks + 1
+
+
+async def test_an_old_run_that_waits_again_is_seen_at_once_however_far_the_look_has_gone() -> None:
+    store = MemoryStore()
+    ours = await submitted(store, lease=timedelta(seconds=10))
+    own = await store.acquire("r", "another", invocation_id="r", lease=timedelta(hours=1))
+    await unknown(store, 10)
+    server = Server(ours, most=1, page_runs=3)
+    for _ in range(2):
+        await server.look()
+    await store.finish(own, RunStatus.SUBMITTED)
+    await server.look()
+    assert (await store.find("r")).owner == "me"
+    await server.hand_back()
+
+
+async def test_a_lease_that_is_never_renewed_is_not_waited_for_behind_many_other_runs() -> None:
+    store = MemoryStore()
+    await unknown(store, 10)
+    server = Server(await submitted(store, lease=timedelta(seconds=0.1)), most=1, page_runs=3)
+    await store.acquire("r", "a ghost", invocation_id="r", lease=timedelta(days=1))
+    async with asyncio.timeout(10):
+        while (await store.find("r")).owner != "me":
+            await server.look()
+            await asyncio.sleep(0.01)
+    await server.hand_back()
+
+
+async def test_of_an_unknown_graph_a_server_speaks_once(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    await unknown(store, 10)
+    server = Server(assembly(store, timedelta(seconds=10)), most=1, page_runs=3)
+    for _ in range(5):
+        await server.look()
+    assert [record.message for record in caplog.records] == ["run of an unknown graph left alone"]
 
 
 class Behind(MemoryStore):

@@ -41,11 +41,23 @@ def test_one_that_is_renewed_or_taken_over_is_watched_anew():
     assert vigil.abandoned([replace(RUN, lease_until=NOON, epoch=2)]) == []
 
 
-def test_a_run_that_was_not_driven_for_a_while_is_watched_anew():
+def test_a_lease_is_watched_whichever_runs_are_shown_in_between():
     clock = Clock()
     vigil = Vigil(timedelta(seconds=10), clock=clock)
-    vigil.abandoned([RUN])
-    clock.advance(20)
-    vigil.abandoned([])
-    clock.advance(20)
+    other = replace(RUN, run_id="other")
     assert vigil.abandoned([RUN]) == []
+    clock.advance(20)
+    assert vigil.abandoned([other]) == []
+    assert vigil.abandoned([]) == []
+    clock.advance(20)
+    assert vigil.abandoned([other, RUN]) == [RUN]
+
+
+def test_of_too_many_those_that_were_not_seen_for_longest_are_forgotten():
+    clock = Clock()
+    vigil = Vigil(timedelta(seconds=10), clock=clock, most=2)
+    first, second, third = (replace(RUN, run_id=run_id) for run_id in ("1", "2", "3"))
+    vigil.abandoned([first, second, first, third])
+    clock.advance(40)
+    assert vigil.abandoned([first]) == [first]
+    assert vigil.abandoned([second]) == []
