@@ -8,6 +8,9 @@ import pytest
 from tests.security.users import GuardedRedis
 from tests.service.cli import CommandLine
 
+TAKEN_WELL = ("client", "client|setinfo", "scan")
+"""The client library introduces itself, and `doctor` looks for keys of others; both do without."""
+
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedRedis]:
@@ -16,6 +19,23 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedRedis]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def emptied(guarded: GuardedRedis, watched: None) -> None:
+    """As `watched`, on a Redis that holds nothing at first."""
+    with guarded.client() as client:
+        client.flushall()
+
+
+@pytest.fixture
+def watched(guarded: GuardedRedis) -> Iterator[None]:
+    """Redis knows no script at first, and has denied nobody anything in the end."""
+    with guarded.client() as client:
+        client.script_flush()
+        client.acl_log_reset()
+    yield
+    assert [denial for denial in guarded.denials() if denial["object"] not in TAKEN_WELL] == []
 
 
 @pytest.fixture

@@ -21,17 +21,7 @@ GRAPHS = "tests.graph.tiny"
 MONITORED = {"ROLLFORWARD_MONITORING": "1"}
 READING = ("status", "items", "errors", "results", "verify")
 
-pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture(autouse=True)
-def _denies_nothing(guarded: GuardedRedis) -> Iterator[None]:
-    with guarded.client() as client:
-        client.script_flush()
-        client.acl_log_reset()
-    yield
-    # The client library introduces itself, and takes a refusal well.
-    assert [denial for denial in guarded.denials() if denial["object"] not in ("client", "client|setinfo")] == []
+pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("watched")]
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,18 @@ from itertools import product
 
 import pytest
 import redis
-from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
 from backends.checkpointers.redis.store import RedisStore
 from backends.ledgers.redis import RedisLedger, RedisWorkerLedger
+from backends.ledgers.redis.client import advice_for
+from backends.lua_script import script
 from orchestrator.checkpoint.row import RunFilter, RunStatus
 from orchestrator.errors import CheckpointUnavailable, LedgerUnavailable
 from tests.contract.checkpoint_case import FAN_OUT, LONG, errors_of, fill, reports_of
+from tests.contract.ledger_case import EPOCH, RUN, LedgerCase, every_verb, slot
 from tests.security.users import ROLES, START, GuardedRedis
+from tests.security.watch import RECORD, verbs
 from tests.service.cli import CommandLine
 
 DANGEROUS = (
@@ -126,15 +130,59 @@ async def test_an_orchestrator_keeps_a_record_and_a_dashboard_reads_all_of_it(gu
     await reader.close()
 
 
-async def test_a_worker_cannot_close_or_forget_what_is_not_its_own(guarded: GuardedRedis) -> None:
-    guest = RedisLedger(guarded.url_of("worker"))
-    with guarded.client() as client:
-        client.hset("rollforward:run:{r}:meta", "epoch", 1)
+@pytest.mark.parametrize("verb", ["queue", "close", "reset", "forget"])
+async def test_a_worker_closes_no_instance_and_ends_no_run_by_the_verbs_of_an_owner(
+    guarded: GuardedRedis, verb: str
+) -> None:
+    owner, guest = (RedisLedger(guarded.url_of(role)) for role in ("orchestrator", "worker"))
+    worker = RedisWorkerLedger(guarded.url_of("worker"))
+    case = LedgerCase(worker, owner)
+    await case.opened(slot(0), slot(1))
+    await case.close(slot(1))
+    before = kept_in(guarded)
+    verbs_of_guest = every_verb(LedgerCase(worker, guest), EPOCH, [slot(0), slot(2)])
     with pytest.raises(LedgerUnavailable, match=r"security\.md"):
-        await guest.forget("r", 1)
+        await (guest.forget(RUN, EPOCH) if verb == "forget" else verbs_of_guest[verb]())
+    assert kept_in(guarded) == before
+    worker.close()
+    for ledger in (owner, guest):
+        await ledger.close_connections()
+
+
+def kept_in(guarded: GuardedRedis) -> dict[bytes, bytes | None]:
+    """What says whose each run is, and what of it is recorded."""
     with guarded.client() as client:
-        assert client.hget("rollforward:run:{r}:meta", "epoch") == b"1"
-    await guest.close_connections()
+        return {key: client.dump(key) for key in client.keys("rollforward:*") if key.endswith((b":closed", b":meta"))}
+
+
+@pytest.mark.parametrize("role", ["worker", "flower"])
+@pytest.mark.parametrize("verb", sorted(verbs(RECORD)))
+def test_no_verb_of_the_record_is_for_a_worker_or_flower(guarded: GuardedRedis, role: str, verb: str) -> None:
+    lua = script(RECORD, verb)
+    with guarded.client() as client:
+        client.script_load(lua.text)
+    with guarded.client_of(role) as client, pytest.raises(NoPermissionError):
+        client.evalsha(lua.sha, 2, "rollforward:cp:{r}:", "rollforward:cp:", 1)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "'HGETALL', 'rollforward:cp:{r}:run'",
+        "'HSET', 'rollforward:cp:{r}:run', 'epoch', 9",
+        "'SET', 'rollforward:cp:{r}:run', ''",
+        "'DEL', 'rollforward:cp:{r}:run'",
+        "'UNLINK', 'rollforward:run:{r}:meta'",
+        "'SETBIT', 'rollforward:run:{r}:f:closed', 1, 1",
+        "'FLUSHALL'",
+    ],
+)
+def test_a_script_of_its_own_lets_a_worker_do_no_more(guarded: GuardedRedis, call: str) -> None:
+    with guarded.client_of("worker") as client:
+        sha = client.script_load(f"return redis.call({call})")
+        with pytest.raises(ResponseError) as denied:
+            client.evalsha(sha, 0)
+    assert advice_for(denied.value) == advice_for(NoPermissionError())
 
 
 @pytest.mark.parametrize("role", ["worker", "orchestrator"])
