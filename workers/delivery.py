@@ -42,35 +42,39 @@ def deliver(text: object, process: ProcessRuntime, *, began: float | None = None
     except GraphNotFound as error:
         _decline(message, process, str(error))
         return []
-    leases: list[Lease] = []
-    try:
-        crashpoint("after_delivery_before_claim")
-        leases += claim(message, process)
-        return list(_report_each(leases, process))
-    except SystemExit:
-        # Only a signal raises it here, which asks this process to end: what it holds is for others at once.
-        process.abandon(has_died=_is_past_hard_limit(began, process))
-        raise
-    finally:
-        for lease in leases:
-            process.leases.remove(lease)
+    with process.room.together():
+        leases: list[Lease] = []
+        try:
+            crashpoint("after_delivery_before_claim")
+            leases += claim(message, process)
+            return list(_report_each(leases, process))
+        except SystemExit:
+            # Only a signal raises it here, which asks this process to end: what it holds is for others at once.
+            process.abandon(has_died=_is_past_hard_limit(began, process))
+            raise
+        finally:
+            for lease in leases:
+                process.leases.remove(lease)
 
 
 def claim(message: Message, process: ProcessRuntime) -> list[Lease]:
     """Claim what a message names; what is done, busy, cancelled, unknown or a canary is left alone."""
-    ask = partial(
-        process.ledger.claim,
-        message.run_id,
-        message.slots,
-        owner=process.owner,
-        token=secrets.token_hex(16),
-        ttl_seconds=process.settings.lease_seconds,
-    )
-    answers = zip(message.slots, insist(ask) or (), strict=True)
-    leases = [lease for slot, answer in answers if (lease := _lease_of(slot, answer, message)) is not None]
-    for lease in leases:
-        process.leases.add(lease)
-        crashpoint("after_claim_before_run")
+    with process.leases.coming(message.run_id) as in_company:
+        ask = partial(
+            process.ledger.claim,
+            message.run_id,
+            message.slots,
+            owner=process.owner,
+            token=secrets.token_hex(16),
+            ttl_seconds=process.settings.lease_seconds,
+            in_company=in_company,
+        )
+        answers = zip(message.slots, insist(ask) or (), strict=True)
+        leases = [lease for slot, answer in answers if (lease := _lease_of(slot, answer, message)) is not None]
+        for lease in leases:
+            lease.is_told = in_company
+            process.leases.add(lease)
+            crashpoint("after_claim_before_run")
     return leases
 
 
@@ -106,12 +110,28 @@ def _decline(message: Message, process: ProcessRuntime, reason: str) -> None:
 
 
 def _report_each(leases: Sequence[Lease], process: ProcessRuntime) -> Iterator[Report]:
+    """Run all at once, but for those that must have the process to themselves."""
+    yield from _report_together([lease for lease in leases if not lease.work.is_suspect], process)
+    for lease in leases:
+        if lease.work.is_suspect:
+            yield from _report_alone(lease, process)
+
+
+def _report_alone(lease: Lease, process: ProcessRuntime) -> Iterator[Report]:
+    facts = {"run_id": lease.work.run_id, "index": lease.work.slot.index, "losses": lease.work.lost_in_company}
+    logger.warning("instance was lost in company too often, it runs alone in its process", extra=facts)
+    with process.room.alone(unless=lambda: lease.cancellation.is_requested):
+        yield from _report_together([lease], process)
+
+
+def _report_together(leases: Sequence[Lease], process: ProcessRuntime) -> Iterator[Report]:
     """Run all at once and report each as it ends, on this thread: a blocked loop cannot hold a report up."""
     running = {started: lease for lease in leases if (started := _start(lease, process)) is not None}
     for ended in as_completed(running) if len(running) > 1 else running:
         done = ended.result()
         crashpoint("after_run_before_report")
         is_taken = report(done, running[ended], process)
+        process.leases.remove(running[ended])
         crashpoint("after_report_before_ack")
         _look_for_what_goes_on(done, running[ended], process)
         if is_taken:
@@ -132,7 +152,10 @@ def _start(lease: Lease, process: ProcessRuntime) -> Future[Report] | None:
         logger.error("briefing refused", extra=facts)
         _let_go(lease, process)
         return None
-    return None if briefing is None else process.loop.start(_run(lease, briefing, process))
+    if briefing is None:
+        return None
+    process.begin(lease)
+    return process.loop.start(_run(lease, briefing, process))
 
 
 def _let_go(lease: Lease, process: ProcessRuntime) -> None:

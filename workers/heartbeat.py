@@ -2,12 +2,11 @@
 
 import logging
 import threading
-from collections.abc import Sequence
 
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.ledger.claim import Beat
 from orchestrator.ledger.protocol import WorkerLedger
-from workers.lease import Lease, Leases
+from workers.lease import Beside, Lease, Leases
 from workers.loop import LoopThread
 
 logger = logging.getLogger(__name__)
@@ -30,6 +29,8 @@ class Heartbeat:
         self._every_seconds = every_seconds
         self._ttl_seconds = ttl_seconds
         self._is_over = threading.Event()
+        # What is told last must arrive last.
+        self._telling = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="rollforward-heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -41,8 +42,20 @@ class Heartbeat:
 
     def beat(self) -> bool:
         """Beat every lease once; false where the ledger could not be reached for some."""
-        reached = [self._beat_run(run_id, leases) for run_id, leases in self._leases.by_run().items()]
+        with self._telling:
+            reached = [self._try_to_tell(beside) for beside in self._leases.to_beat()]
         return all(reached)
+
+    def tell_company(self, beginner: Lease) -> None:
+        """Have the ledger know who runs beside whom, before the code of `beginner` does.
+
+        Raises:
+            LedgerUnavailable: it does not know by now.
+        """
+        if self._leases.to_tell(beginner):
+            with self._telling:
+                for beside in self._leases.to_tell(beginner):
+                    self._tell(beside)
 
     def _run(self) -> None:
         wait = self._every_seconds
@@ -58,16 +71,20 @@ class Heartbeat:
             logger.exception("heartbeat failed, trying again")
             return False
 
-    def _beat_run(self, run_id: str, leases: Sequence[Lease]) -> bool:
-        held = [lease.held for lease in leases]
+    def _try_to_tell(self, beside: Beside) -> bool:
         try:
-            answers = self._ledger.beat(run_id, held, ttl_seconds=self._ttl_seconds)
+            self._tell(beside)
         except LedgerUnavailable as error:
-            logger.warning("heartbeat not heard, work goes on", extra={"run_id": run_id, "error": str(error)})
+            logger.warning("heartbeat not heard, work goes on", extra={"run_id": beside.run_id, "error": str(error)})
             return False
-        for lease, answer in zip(leases, answers, strict=True):
-            self._act(lease, answer)
         return True
+
+    def _tell(self, beside: Beside) -> None:
+        held = [lease.held for lease in beside.leases]
+        answers = self._ledger.beat(beside.run_id, held, ttl_seconds=self._ttl_seconds, in_company=beside.in_company)
+        for lease, answer in zip(beside.leases, answers, strict=True):
+            lease.is_told = beside.in_company
+            self._act(lease, answer)
 
     def _act(self, lease: Lease, answer: Beat) -> None:
         if answer is Beat.OK:

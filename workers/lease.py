@@ -2,7 +2,9 @@
 
 import asyncio
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from orchestrator.context import Cancellation
@@ -11,11 +13,16 @@ from orchestrator.ledger.claim import Claimed, Held
 
 @dataclass(eq=False, slots=True)
 class Lease:
-    """One claim under way. `is_lost` says that its slot was given to another, so that its report is void."""
+    """One claim under way. `is_lost` says that its slot was given to another, so that its report is void.
+
+    `has_begun` says that its code runs or is about to, `is_told` that the ledger has it as in company.
+    """
 
     work: Claimed
     cancellation: Cancellation = field(default_factory=Cancellation)
     is_lost: bool = False
+    has_begun: bool = False
+    is_told: bool = False
     task: asyncio.Task[object] | None = None
 
     @property
@@ -36,12 +43,22 @@ class Lease:
             self.task.get_loop().call_soon_threadsafe(self.task.cancel)
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Leases of one run; `in_company` where instances of other runs have begun beside them in this process."""
+
+    run_id: str
+    leases: Sequence[Lease]
+    in_company: bool
+
+
 class Leases:
     """The leases of this process; safe in many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._leases: set[Lease] = set()
+        self._coming: Counter[str] = Counter()
 
     def add(self, lease: Lease) -> None:
         with self._lock:
@@ -51,10 +68,55 @@ class Leases:
         with self._lock:
             self._leases.discard(lease)
 
-    def by_run(self) -> dict[str, list[Lease]]:
-        """What is held now, by run."""
-        runs: dict[str, list[Lease]] = defaultdict(list)
+    @contextmanager
+    def coming(self, run_id: str) -> Iterator[bool]:
+        """Announce a claim in a run; whether those of other runs are here, or on their way, when it is made."""
         with self._lock:
-            for lease in self._leases:
-                runs[lease.work.run_id].append(lease)
-        return runs
+            self._coming[run_id] += 1
+            others = {lease.work.run_id for lease in self._leases} | self._coming.keys()
+        try:
+            yield bool(others - {run_id})
+        finally:
+            with self._lock:
+                self._coming[run_id] -= 1
+                self._coming += Counter()
+
+    def begin(self, lease: Lease) -> None:
+        """Take note that its code is about to run: from now on it is company for those of other runs."""
+        with self._lock:
+            lease.has_begun = True
+
+    def all(self) -> list[Lease]:
+        """What is held now."""
+        with self._lock:
+            return list(self._leases)
+
+    def to_beat(self) -> list[Beside]:
+        """What is held now, by run. What the ledger knows of their company otherwise, it does not know from now on."""
+        with self._lock:
+            found = self._beside()
+            for beside in found:
+                for lease in beside.leases:
+                    lease.is_told = lease.is_told and beside.in_company
+            return found
+
+    def to_tell(self, beginner: Lease) -> list[Beside]:
+        """Of whom the ledger must know better before the code of `beginner` runs, by run.
+
+        A suspect that has lost its company is lost alone from then on; all others wait for a beat to say so.
+        """
+        with self._lock:
+            found = [(beside, self._mistaken(beside, beginner)) for beside in self._beside()]
+            return [Beside(beside.run_id, leases, beside.in_company) for beside, leases in found if leases]
+
+    def _mistaken(self, beside: Beside, beginner: Lease) -> list[Lease]:
+        if beside.in_company:
+            return [lease for lease in beside.leases if not lease.is_told]
+        return [lease for lease in beside.leases if lease is beginner and lease.is_told and lease.work.is_suspect]
+
+    def _beside(self) -> list[Beside]:
+        runs: dict[str, list[Lease]] = defaultdict(list)
+        for lease in self._leases:
+            runs[lease.work.run_id].append(lease)
+        begun = {lease.work.run_id for lease in self._leases if lease.has_begun}
+        return [Beside(run_id, leases, bool(begun - {run_id})) for run_id, leases in runs.items()]

@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from orchestrator.errors import LedgerLost, LedgerUnavailable
 from orchestrator.execution.briefing import Briefing
@@ -15,10 +15,12 @@ from orchestrator.seal import Seal
 from workers.code_version import code_version
 from workers.graph_list import load_graphs
 from workers.heartbeat import Heartbeat
-from workers.lease import Leases
+from workers.lease import Lease, Leases
 from workers.loop import LoopThread
 from workers.opening import open_worker_ledger
+from workers.persistence import insist
 from workers.process import this_owner
+from workers.room import Room
 from workers.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ class ProcessRuntime:
         self.seal = Seal(settings.seal_keys)
         self.ledger = open_worker_ledger(settings)
         self.leases = Leases()
+        self.room = Room()
         self.is_spent = False
         self.loop = LoopThread("rollforward-instances")
         find = lru_cache(maxsize=GRAPHS_KEPT)(registry.find)
@@ -68,12 +71,17 @@ class ProcessRuntime:
         """
         return self._briefings(work.run_id, work.slot.fan_out, work.briefing_hash)
 
+    def begin(self, lease: Lease) -> None:
+        """Return when its code may run: by then the ledger knows who runs beside whom in this process."""
+        self.leases.begin(lease)
+        insist(partial(self._heartbeat.tell_company, lease), unless=lambda: lease.is_lost)
+
     def abandon(self, *, has_died: bool = False) -> None:
         """Stop what runs, report nothing of it, and let others have it at once; `has_died` as in `release`."""
         self._heartbeat.close()
-        for leases in self.leases.by_run().values():
-            for lease in leases:
-                lease.lose()
+        for lease in self.leases.all():
+            lease.lose()
+        self.room.close()
         try:
             self._beat_ledger.release(self.owner, has_died=has_died)
         except LedgerUnavailable as error:

@@ -28,8 +28,9 @@ class Entry:
     """A slot that is not closed.
 
     `until` is the claim deadline of a queued one and the end of the lease of a running one; `order` is its place in
-    the queue. `is_accompanied` says that others were lost, or may be lost, with the same owner; `is_handed_back` that
-    the owner released it alive.
+    the queue. `is_accompanied` says that others of the run were lost, or may be lost, with the same owner;
+    `is_in_company` that its owner runs instances of other runs beside it; `is_handed_back` that the owner released it
+    alive. `lost_in_company` counts the deliveries of which one of the first two was so.
     """
 
     generation: int
@@ -45,21 +46,25 @@ class Entry:
     declined: tuple[str, str] | None = None
     is_released: bool = False
     is_accompanied: bool = False
+    is_in_company: bool = False
     is_handed_back: bool = False
+    lost_in_company: int = 0
 
     def is_held_under(self, token: str) -> bool:
         """Whether `token` was granted for this slot, and no later claim has replaced it."""
         return self.token == token != "" and self.stage in (Stage.QUEUED, Stage.RUNNING)
 
-    def grant(self, token: str, owner: str, *, until: float) -> None:
+    def grant(self, token: str, owner: str, *, until: float, in_company: bool) -> None:
+        self.lost_in_company += (self.is_accompanied or self.is_in_company) and not self.is_handed_back
         self.stage, self.token, self.owner, self.until = Stage.RUNNING, token, owner, until
         self.delivery += 1
         self.declined, self.is_released, self.is_accompanied, self.is_handed_back = None, False, False, False
+        self.is_in_company = in_company
 
-    def extend(self, until: float) -> None:
+    def extend(self, until: float, *, in_company: bool) -> None:
         # What was released is for others to take, also while its old holder still works on it.
         if not self.is_released:
-            self.stage, self.until = Stage.RUNNING, until
+            self.stage, self.until, self.is_in_company = Stage.RUNNING, until, in_company
 
     def release(self, *, has_died: bool) -> None:
         self.until, self.is_released, self.is_handed_back = -math.inf, True, not has_died
@@ -67,7 +72,7 @@ class Entry:
     @property
     def is_alone(self) -> bool:
         """Whether this slot, now lapsed, may be what its owner died of."""
-        return not (self.is_accompanied or self.is_handed_back)
+        return not (self.is_accompanied or self.is_in_company or self.is_handed_back)
 
 
 @dataclass(slots=True)

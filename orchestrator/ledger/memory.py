@@ -46,7 +46,14 @@ class MemoryLedger:
         self._workers: dict[str, tuple[float, dict[str, object]]] = {}
 
     def claim(
-        self, run_id: str, slots: Sequence[Slot], *, owner: str, token: str, ttl_seconds: float
+        self,
+        run_id: str,
+        slots: Sequence[Slot],
+        *,
+        owner: str,
+        token: str,
+        ttl_seconds: float,
+        in_company: bool = False,
     ) -> list[ClaimAnswer]:
         with self._lock:
             run = self._runs.get(run_id)
@@ -59,7 +66,9 @@ class MemoryLedger:
             for slot in slots:
                 verdict = _verdict(run, slot, token)
                 if verdict is Verdict.OK:
-                    answers.append(ClaimAnswer(verdict, _grant(run_id, run, Held(slot, token), owner, until=until)))
+                    held = Held(slot, token)
+                    claimed = _grant(run_id, run, held, owner, until=until, in_company=in_company)
+                    answers.append(ClaimAnswer(verdict, claimed))
                 else:
                     answers.append(ClaimAnswer(verdict))
             return answers
@@ -69,10 +78,10 @@ class MemoryLedger:
             kept = self._fan_out(run_id, fan_out)
             return kept.briefing if kept else None
 
-    def beat(self, run_id: str, held: Sequence[Held], *, ttl_seconds: float) -> list[Beat]:
+    def beat(self, run_id: str, held: Sequence[Held], *, ttl_seconds: float, in_company: bool = False) -> list[Beat]:
         with self._lock:
             until = self._clock() + ttl_seconds
-            return [self._beat(run_id, one, until) for one in held]
+            return [self._beat(run_id, one, until, in_company=in_company) for one in held]
 
     def progress(self, run_id: str, held: Held, entries: Sequence[bytes]) -> bool:
         with self._lock:
@@ -282,11 +291,11 @@ class MemoryLedger:
         fresh = entries[start:] if start <= len(entries) else entries
         return Progress(len(entries), tuple(fresh))
 
-    def _beat(self, run_id: str, held: Held, until: float) -> Beat:
+    def _beat(self, run_id: str, held: Held, until: float, *, in_company: bool) -> Beat:
         entry = self._held(run_id, held)
         if entry is None:
             return Beat.LOST
-        entry.extend(until)
+        entry.extend(until, in_company=in_company)
         run = self._runs[run_id]
         return Beat.CANCEL if run.is_cancelled(run.fan_outs[held.slot.fan_out]) else Beat.OK
 
@@ -323,18 +332,19 @@ def _verdict(run: RunEntries, slot: Slot, token: str) -> Verdict:
     return Verdict.BUSY if is_running else Verdict.OK
 
 
-def _grant(run_id: str, run: RunEntries, held: Held, owner: str, *, until: float) -> Claimed:
+def _grant(run_id: str, run: RunEntries, held: Held, owner: str, *, until: float, in_company: bool) -> Claimed:
     slot, fan_out = held.slot, run.fan_outs[held.slot.fan_out]
     entry = fan_out.entries[slot.index]
     if entry.stage is Stage.QUEUED or entry.token != held.token:
         fan_out.last_claimed = max(fan_out.last_claimed, entry.order)
-        entry.grant(held.token, owner, until=until)
+        entry.grant(held.token, owner, until=until, in_company=in_company)
     assert entry.queued is not None
     return Claimed(
         run_id=run_id,
         slot=slot,
         token=held.token,
         delivery=entry.delivery,
+        lost_in_company=entry.lost_in_company,
         item=entry.queued.item,
         briefing_hash=fan_out.briefing_hash,
         key=entry.queued.key,

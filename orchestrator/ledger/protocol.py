@@ -21,7 +21,14 @@ class WorkerLedger(Protocol):
     """
 
     def claim(
-        self, run_id: str, slots: Sequence[Slot], *, owner: str, token: str, ttl_seconds: float
+        self,
+        run_id: str,
+        slots: Sequence[Slot],
+        *,
+        owner: str,
+        token: str,
+        ttl_seconds: float,
+        in_company: bool = False,
     ) -> list[ClaimAnswer]:
         """Take the right to run these slots, until `ttl_seconds` from now; one answer a slot, in order.
 
@@ -29,13 +36,16 @@ class WorkerLedger(Protocol):
         The answer brings the item, the trace context and the progress kept. A slot whose lease has ended is busy until
         it is queued again, so that no loss goes unseen.
         The same token again is answered as it was the first time.
+
+        `in_company` says that `owner` runs instances of other runs: until a beat says otherwise, a loss of these slots
+        is none that they suffered alone. Of those of the same run the ledger knows by itself.
         """
 
     def briefing(self, run_id: str, fan_out: str) -> bytes | None:
         """What all instances of a fan-out share, as `open` was given it; None where the ledger does not know it."""
 
-    def beat(self, run_id: str, held: Sequence[Held], *, ttl_seconds: float) -> list[Beat]:
-        """Extend the leases whose token is still the slot's; one answer each, in order."""
+    def beat(self, run_id: str, held: Sequence[Held], *, ttl_seconds: float, in_company: bool = False) -> list[Beat]:
+        """Extend the leases whose token is still the slot's; one answer each, in order. `in_company` as in `claim`."""
 
     def progress(self, run_id: str, held: Held, entries: Sequence[bytes]) -> bool:
         """Keep what an instance tells while it runs, for the claim after this one; false where the token is stale."""

@@ -72,7 +72,7 @@ class QueueAnswer(StrEnum):
 class Lapse:
     """A delivery that was lost: its lease ended or was released without a report.
 
-    `alone` says that no other instance lapsed with the same owner and that its owner has died, so that this one may be
+    `alone` says that its owner ran no other instance, of this run or of another, and has died, so that this one may be
     to blame. An owner whose lease ended by time counts as dead; one that handed the lease back does not.
     """
 

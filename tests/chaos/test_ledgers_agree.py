@@ -82,13 +82,13 @@ class Ledgers(RuleBasedStateMachine):
         items = [QueuedItem(slot, b"item", "key", None, tuple(progress), deliveries) for slot in wanted]
         self.of_owner("queue", RUN, epoch, items, claim_deadline_seconds=5.0)
 
-    @rule(wanted=many, token=tokens, by=owners)
-    def claim(self, wanted: list[Slot], token: str, by: str) -> None:
-        self.of_worker("claim", RUN, wanted, owner=by, token=token, ttl_seconds=15.0)
+    @rule(wanted=many, token=tokens, by=owners, in_company=st.booleans())
+    def claim(self, wanted: list[Slot], token: str, by: str, in_company: bool) -> None:
+        self.of_worker("claim", RUN, wanted, owner=by, token=token, ttl_seconds=15.0, in_company=in_company)
 
-    @rule(slot=slots, token=tokens)
-    def beat(self, slot: Slot, token: str) -> None:
-        self.of_worker("beat", RUN, [Held(slot, token)], ttl_seconds=15.0)
+    @rule(slot=slots, token=tokens, in_company=st.booleans())
+    def beat(self, slot: Slot, token: str, in_company: bool) -> None:
+        self.of_worker("beat", RUN, [Held(slot, token)], ttl_seconds=15.0, in_company=in_company)
 
     @rule(slot=slots, token=tokens, told=entries)
     def progress(self, slot: Slot, token: str, told: list[bytes]) -> None:

@@ -21,7 +21,7 @@ class Ledger:
         self.answer = answer
         self.beats = []
 
-    def beat(self, run_id, held, *, ttl_seconds):
+    def beat(self, run_id, held, *, ttl_seconds, in_company):
         self.beats.append((run_id, [one.slot.index for one in held], ttl_seconds))
         if self.answer is None:
             raise LedgerUnavailable("away")

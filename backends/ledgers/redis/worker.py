@@ -52,12 +52,20 @@ class RedisWorkerLedger:
         self._whereabouts = Whereabouts(self._keys)
 
     def claim(
-        self, run_id: str, slots: Sequence[Slot], *, owner: str, token: str, ttl_seconds: float
+        self,
+        run_id: str,
+        slots: Sequence[Slot],
+        *,
+        owner: str,
+        token: str,
+        ttl_seconds: float,
+        in_company: bool = False,
     ) -> list[ClaimAnswer]:
         is_known = self._whereabouts.has(run_id, owner)
         if not is_known:
             self._note(run_id, owner)
-        *rows, is_new = self._verb("claim", run_id, _seconds(ttl_seconds), token, owner, *flat_slots(slots))
+        told = (_seconds(ttl_seconds), token, owner, int(in_company))
+        *rows, is_new = self._verb("claim", run_id, *told, *flat_slots(slots))
         if is_known and is_new:
             # The run or the whole of Redis was lost in between, and what was noted of this owner with it.
             self._note(run_id, owner)
@@ -67,9 +75,10 @@ class RedisWorkerLedger:
         text: bytes | None = self._verb("briefing", run_id, fan_out)
         return text
 
-    def beat(self, run_id: str, held: Sequence[Held], *, ttl_seconds: float) -> list[Beat]:
+    def beat(self, run_id: str, held: Sequence[Held], *, ttl_seconds: float, in_company: bool = False) -> list[Beat]:
         flat = [part for one in held for part in (*flat_slots([one.slot]), one.token)]
-        return [Beat(answer.decode()) for answer in self._verb("beat", run_id, _seconds(ttl_seconds), *flat)]
+        answers = self._verb("beat", run_id, _seconds(ttl_seconds), int(in_company), *flat)
+        return [Beat(answer.decode()) for answer in answers]
 
     def progress(self, run_id: str, held: Held, entries: Sequence[bytes]) -> bool:
         call = secrets.token_hex(8)
@@ -130,18 +139,19 @@ class RedisWorkerLedger:
         if verdict is not Verdict.OK:
             return ClaimAnswer(verdict)
         try:
-            item, briefing_hash = read_item(row[3] or b""), row[2].decode()
+            item, briefing_hash = read_item(row[4] or b""), row[3].decode()
         except (ValueError, IndexError) as error:
             # Neither this delivery nor its message can come to anything: the next one is given the item anew.
             logger.error("item refused", extra={"run_id": run_id, "index": held.slot.index, "reason": str(error)})
             self.beat(run_id, [held], ttl_seconds=0)
             return ClaimAnswer(Verdict.UNKNOWN)
-        told = read_entries(run_id, held.slot, row[4], self._seal) if len(row) > 4 else ()
+        told = read_entries(run_id, held.slot, row[5], self._seal) if len(row) > 5 else ()
         claimed = Claimed(
             run_id=run_id,
             slot=held.slot,
             token=held.token,
             delivery=row[1],
+            lost_in_company=row[2],
             item=item.item,
             briefing_hash=briefing_hash,
             key=item.key,

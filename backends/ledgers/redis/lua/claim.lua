@@ -1,7 +1,8 @@
--- ARGV: time, ttl seconds, token, owner, then fan-out, index, generation of each slot.
--- Answers {verdict} or {'ok', delivery, briefing hash, item, progress...} for each, and at last 1 where this owner is
--- new to the run: it must be found when it dies, and a server that was lost has forgotten it.
-local ttl, token, owner = tonumber(ARGV[2]), ARGV[3], ARGV[4]
+-- ARGV: time, ttl seconds, token, owner, 1 where it is in the company of other runs, then fan-out, index, generation of
+-- each slot. Answers {verdict} or {'ok', delivery, how many were lost in company, briefing hash, item, progress...} for
+-- each, and at last 1 where this owner is new to the run: it must be found when it dies, and a server that was lost has
+-- forgotten it.
+local ttl, token, owner, in_company = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5] == '1'
 local now = clock()
 local is_new = 0
 
@@ -29,7 +30,11 @@ local function grant(fan_out, index, entry)
   end
   entry.stage, entry.token, entry.owner, entry.ends, entry.lasts = 'running', token, owner, now + ttl, ttl
   entry.delivery = entry.delivery + 1
+  if (entry.is_accompanied or entry.is_in_company) and not entry.is_handed_back then
+    entry.lost_in_company = (entry.lost_in_company or 0) + 1
+  end
   entry.declined_by, entry.reason, entry.is_released, entry.is_accompanied, entry.is_handed_back = nil, nil, nil, nil, nil
+  entry.is_in_company = in_company or nil
   save(fan_out, index, entry)
   if redis.call('HSET', run .. 'meta', 'owner ' .. owner, 1) == 1 then is_new = 1 end
 end
@@ -41,15 +46,16 @@ local function claim(fan_out, index, generation)
   local verdict = verdict_of(fan_out, index, generation, entry)
   if verdict ~= 'ok' then return { verdict } end
   grant(fan_out, index, entry)
-  local answer = { 'ok', entry.delivery, briefing_hash, redis.call('HGET', run .. fan_out .. ':items', index) }
+  local item = redis.call('HGET', run .. fan_out .. ':items', index)
+  local answer = { 'ok', entry.delivery, entry.lost_in_company or 0, briefing_hash, item }
   if entry.has_progress then
-    answer[5] = redis.call('LRANGE', run .. fan_out .. ':progress:' .. index, 0, -1)
+    answer[6] = redis.call('LRANGE', run .. fan_out .. ':progress:' .. index, 0, -1)
   end
   return answer
 end
 
 local answers = {}
-for at = 5, #ARGV, 3 do
+for at = 6, #ARGV, 3 do
   answers[#answers + 1] = claim(ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]))
 end
 answers[#answers + 1] = is_new

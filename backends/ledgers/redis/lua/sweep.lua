@@ -72,7 +72,7 @@ end
 if next(owners) then mark_company() end
 for _, lapse in ipairs(found.lapsed) do
   local entry = entry_of(lapse[1], lapse[2])
-  lapse[6] = (entry.is_accompanied or entry.is_handed_back) and 0 or 1
+  lapse[6] = (entry.is_accompanied or entry.is_in_company or entry.is_handed_back) and 0 or 1
   lapse[7] = entry.is_handed_back and 1 or 0
 end
 return { found.lapsed, found.overdue, found.declined, found.unknown }

@@ -30,12 +30,12 @@ def _report_under_any_token(self: MemoryLedger, run_id: str, told: Any) -> Any:
     return _REAL_REPORT(self, run_id, told)
 
 
-def _beat_for_anyone(self: MemoryLedger, run_id: str, held: Any, until: float) -> Beat:
+def _beat_for_anyone(self: MemoryLedger, run_id: str, held: Any, until: float, *, in_company: bool) -> Beat:
     fan_out = self._fan_out(run_id, held.slot.fan_out)
     entry = fan_out.find(held.slot) if fan_out else None
     if entry is None or entry.stage is not Stage.RUNNING:
         return Beat.LOST
-    entry.extend(until)
+    entry.extend(until, in_company=in_company)
     return Beat.OK
 
 
@@ -51,19 +51,19 @@ def _refused_again(run: Any, slot: Any, token: str) -> Verdict:
     return Verdict.BUSY if is_held else _REAL_VERDICT(run, slot, token)
 
 
-def _counted_again(run_id: str, run: RunEntries, held: Any, owner: str, *, until: float) -> Claimed:
+def _counted_again(run_id: str, run: RunEntries, held: Any, owner: str, **named: Any) -> Claimed:
     entry = run.fan_outs[held.slot.fan_out].entries[held.slot.index]
     if entry.stage is Stage.RUNNING:
         entry.delivery += 1
-    return _REAL_GRANT(run_id, run, held, owner, until=until)
+    return _REAL_GRANT(run_id, run, held, owner, **named)
 
 
-def _without_progress(run_id: str, run: RunEntries, held: Any, owner: str, *, until: float) -> Claimed:
-    return replace(_REAL_GRANT(run_id, run, held, owner, until=until), progress=())
+def _without_progress(run_id: str, run: RunEntries, held: Any, owner: str, **named: Any) -> Claimed:
+    return replace(_REAL_GRANT(run_id, run, held, owner, **named), progress=())
 
 
-def _extended_though_released(self: Entry, until: float) -> None:
-    self.stage, self.until, self.is_released = Stage.RUNNING, until, False
+def _extended_though_released(self: Entry, until: float, *, in_company: bool) -> None:
+    self.stage, self.until, self.is_released, self.is_in_company = Stage.RUNNING, until, False, in_company
 
 
 def _held_while_it_lasts(self: MemoryLedger, run_id: str, told: Any) -> Any:
@@ -93,10 +93,11 @@ def _numbered(self: World, _owner: str) -> str:
     return str(1 + sum(self.witness.granted.deliveries.values()))
 
 
-def _grant_without_count(self: Entry, token: str, owner: str, *, until: float) -> None:
+def _grant_without_count(self: Entry, token: str, owner: str, *, until: float, in_company: bool) -> None:
     self.stage, self.token, self.owner, self.until = Stage.RUNNING, token, owner, until
     self.delivery = max(self.delivery, 1)
     self.declined, self.is_released, self.is_accompanied, self.is_handed_back = None, False, False, False
+    self.is_in_company = in_company
 
 
 def _never_cancelled(self: RunEntries, _fan_out: FanOutEntries) -> bool:
