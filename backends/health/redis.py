@@ -19,7 +19,14 @@ PROBE = "probe"
 _PROBE_SECONDS = 10
 # Where a script may not do something, a server before 7.0 says the one and later ones the other.
 _DENIALS = ("user executing the script", "ACL failure in script")
-_SETTINGS = ("appendfsync", "timeout", "tcp-keepalive", "client-output-buffer-limit", "min-replicas-to-write")
+_SETTINGS = (
+    "appendfsync",
+    "timeout",
+    "tcp-keepalive",
+    "client-output-buffer-limit",
+    "min-replicas-to-write",
+    "proto-max-bulk-len",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

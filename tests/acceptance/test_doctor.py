@@ -82,6 +82,7 @@ def test_the_table_has_every_way_out(cli, own_redis):
         ("maxmemory-policy", "volatile-ttl", "redis_eviction", "refused"),
         ("maxmemory", "0", "redis_memory", "warning"),
         ("appendonly", "no", "redis_append_only_file", "warning"),
+        ("proto-max-bulk-len", str(4 * 8 * 1024 * 1024 - 1), "redis_value_size", "refused"),
         ("timeout", "300", "redis_connections", "warning"),
         ("tcp-keepalive", "0", "redis_connections", "warning"),
     ],

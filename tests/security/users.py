@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Mapping
 
 import redis
+import yaml
 
 from rollforward.embedded.redis_binary import find_redis_server
 from tests.service.redis import RedisServer
@@ -25,6 +26,12 @@ class GuardedRedis(RedisServer):
             )
         self._wait_until_it_answers()
         return self
+
+    def _arguments(self) -> list[str]:
+        """Those of the compose file come last, and count."""
+        compose = yaml.safe_load((REPOSITORY / "deploy/compose.yaml").read_text())
+        _, _, *options = compose["services"]["redis"]["command"]
+        return [*super()._arguments(), *options]
 
     def url_of(self, user: str, *, database: int = 0) -> str:
         return f"redis://{user}:{user[::-1]}@127.0.0.1:{self.port}/{database}"

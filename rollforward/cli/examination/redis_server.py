@@ -6,13 +6,15 @@ from backends.health.redis import RedisFacts, inspect_redis
 from orchestrator.errors import OperatorError
 from rollforward.cli.examination.clock import clock
 from rollforward.cli.examination.finding import Finding, refused, refused_by, warning, well
-from rollforward.cli.examination.role import Role, roles
+from rollforward.cli.examination.role import BROKER, Role, roles
 from rollforward.embedded.redis_binary import find_redis_server
 from workers.settings import Settings
 
 OLDEST = (6, 2)
 _MOST_MEMORY_SHARE = 0.7
 _LEAST_PUBSUB_BYTES = 64 * 1024 * 1024
+_LARGEST_IN_ITEMS = 4
+"""What goes to Redis at once is an item, or a result that stands quoted in its report, beside little else."""
 _HIDDEN = "hidden by the server"
 
 
@@ -27,10 +29,10 @@ def redis_servers(settings: Settings) -> Iterator[Finding]:
         except OperatorError as error:
             yield refused_by("redis", error, subject=role.name)
         else:
-            yield from judged(role, facts, monitoring=settings.monitoring)
+            yield from judged(role, facts, settings)
 
 
-def judged(role: Role, facts: RedisFacts, *, monitoring: bool = False) -> Iterator[Finding]:
+def judged(role: Role, facts: RedisFacts, settings: Settings) -> Iterator[Finding]:
     """What a server's facts come to."""
     name = role.name
     yield _version(name, facts)
@@ -41,7 +43,9 @@ def judged(role: Role, facts: RedisFacts, *, monitoring: bool = False) -> Iterat
         yield _append_fsync(name, facts)
     yield clock("redis_clock", facts.clock_offset_seconds, subject=name)
     yield from _topology(name, facts)
-    yield from _connections(name, facts, monitoring=monitoring)
+    yield from _connections(name, facts, monitoring=settings.monitoring)
+    if role.name != BROKER:
+        yield _value_size(name, facts, item_bytes=settings.max_item_bytes)
     yield _probe(name, facts)
 
 
@@ -132,6 +136,15 @@ def _connections(name: str, facts: RedisFacts, *, monitoring: bool) -> Iterator[
         yield warning("redis_connections", found, way_out, subject=name)
     else:
         yield well("redis_connections", "kept while they are idle", subject=name)
+
+
+def _value_size(name: str, facts: RedisFacts, *, item_bytes: int) -> Finding:
+    told = facts.settings.get("proto-max-bulk-len")
+    if told is None or int(told) >= _LARGEST_IN_ITEMS * item_bytes:
+        return well("redis_value_size", _HIDDEN if told is None else f"up to {told} bytes", subject=name)
+    found = f"it hangs up on who sends more than {told} bytes, and an item or a result may have {item_bytes}"
+    way_out = f"set proto-max-bulk-len {_LARGEST_IN_ITEMS * item_bytes}, or lower ROLLFORWARD_MAX_ITEM_BYTES"
+    return refused("redis_value_size", found, way_out, subject=name)
 
 
 def _pubsub_bytes(facts: RedisFacts) -> int:
