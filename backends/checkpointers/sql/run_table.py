@@ -1,6 +1,6 @@
 """The runs in SQL: whose each is, and where it stands. Each method is one transaction's work."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -217,9 +217,7 @@ class RunTable:
         runs = self._runs
         statement = self._select().order_by(*self._order(which)).limit(which.limit)
         if which.statuses:
-            orphaned = and_(runs.c.status == RunStatus.RUNNING, ~self._is_driven())
-            seen = case((orphaned, RunStatus.ORPHANED.value), else_=runs.c.status)
-            statement = statement.where(seen.in_([status.value for status in which.statuses]))
+            statement = statement.where(self._is_seen_as(which.statuses))
         if which.graphs:
             statement = statement.where(runs.c.graph.in_(which.graphs))
         if which.order is RunOrder.ENDED:
@@ -229,6 +227,18 @@ class RunTable:
         if which.after is not None:
             statement = statement.where(self._is_behind(which.after, which.order))
         return [run_of(row, is_live=bool(row.is_live)) for row in connection.execute(statement)]
+
+    def _is_seen_as(self, statuses: Set[RunStatus]) -> ColumnElement[bool]:
+        """Whether a run has one of the statuses, by columns alone as far as can be: their values are counted ahead."""
+        either = {RunStatus.RUNNING, RunStatus.ORPHANED}
+        kept = self._runs.c.status
+        if either <= statuses:
+            return kept.in_([status.value for status in statuses - {RunStatus.ORPHANED}])
+        others = kept.in_([status.value for status in statuses - either])
+        if not either & statuses:
+            return others
+        is_driven = self._is_driven() if RunStatus.RUNNING in statuses else ~self._is_driven()
+        return or_(others, and_(kept == RunStatus.RUNNING, is_driven))
 
     def _order(self, which: RunFilter) -> tuple[ColumnElement[Any], ...]:
         columns = self._runs.c
