@@ -97,8 +97,8 @@ async def _open_forgets_leases(self: MemoryLedger, run_id: str, epoch: int, open
     await _REAL_OPEN(self, run_id, epoch, opening)
 
 
-def _opens_as_if_new(self: OpenFanOut) -> Any:
-    return replace(_REAL_OPENING(self), recorded=Bitmap(self.plan.count))
+def _opens_as_if_new(self: OpenFanOut, created_at: str) -> Any:
+    return replace(_REAL_OPENING(self, created_at), recorded=Bitmap(self.plan.count))
 
 
 async def _announces_without_open(self: Recorder, fan_out: OpenFanOut) -> None:
