@@ -1,14 +1,10 @@
 """A worker that was away, or not there yet, while its run was stopped begins nothing of it."""
 
-import asyncio
-import contextlib
 import signal
-import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 import pytest
@@ -17,14 +13,13 @@ from orchestrator.checkpoint.row import RunStatus
 from orchestrator.errors import GraphError
 from tests.graph.cancellable import Act
 from tests.service.cancelling import GRAPHS, MARGIN_SECONDS, Driven, Scene, at_work, driven, until
+from tests.service.proxy import Proxy
 from tests.service.redis import RedisServer
 from tests.service.worker import HEARTBEAT_SECONDS, WorkerProcess
 
 SLOTS = 2
 ACTS: list[Act] = ["wait", "loop", "wait", "loop", "wait", "loop", "wait", "loop"]
 COUNT = len(ACTS)
-
-T = TypeVar("T")
 
 
 @pytest.fixture
@@ -36,77 +31,16 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         redis.stop()
 
 
-class Network:
-    """What carries connections to a port of this host, until it is cut."""
-
-    def __init__(self, target: int) -> None:
-        self.port = 0
-        self._target = target
-        self._carried: set[asyncio.StreamWriter] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._server = self._do(self._listen())
-
-    @contextmanager
-    def cut(self) -> Iterator[None]:
-        """End every connection and refuse new ones, until the end of this."""
-        self._do(self._end())
-        try:
-            yield
-        finally:
-            self._server = self._do(self._listen())
-
-    def close(self) -> None:
-        self._do(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def _do(self, what: Coroutine[None, None, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(what, self._loop).result(timeout=30)
-
-    async def _listen(self) -> asyncio.Server:
-        server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
-        self.port = server.sockets[0].getsockname()[1]
-        return server
-
-    async def _end(self) -> None:
-        self._server.close()
-        for writer in self._carried:
-            writer.transport.abort()
-
-    async def _carry(self, here: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        there, on = await asyncio.open_connection("127.0.0.1", self._target)
-        self._carried |= {on, back}
-        if not self._server.is_serving():
-            # It was cut meanwhile.
-            await self._end()
-        await asyncio.gather(pump(here, on), pump(there, back))
-        self._carried -= {on, back}
-
-
-async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass on what comes, until one of them is closed."""
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(65536):
-            writer.write(data)
-    writer.close()
-
-
 @pytest.fixture
-def network(scene: Scene) -> Iterator[Network]:
-    network = Network(scene.redis.port)
-    try:
+def network(scene: Scene) -> Iterator[Proxy]:
+    with Proxy(scene.redis.port) as network:
         yield network
-    finally:
-        network.close()
 
 
 @contextmanager
-def worker(scene: Scene, name: str, *, slots: int = SLOTS, port: int | None = None) -> Iterator[WorkerProcess]:
-    """A worker, which may have its Redis at another port; it is killed at the end, as a frozen one cannot stop."""
-    url = scene.redis.url if port is None else f"redis://127.0.0.1:{port}/0"
+def worker(scene: Scene, name: str, *, slots: int = SLOTS, redis_url: str | None = None) -> Iterator[WorkerProcess]:
+    """A worker, which may have its Redis elsewhere; it is killed at the end, as a frozen one cannot stop."""
+    url = redis_url or scene.redis.url
     with at_work(WorkerProcess(scene.folder, redis_url=url, graphs=GRAPHS, concurrency=slots, name=name)) as started:
         yield started
 
@@ -138,9 +72,9 @@ async def test_a_worker_that_is_busy_and_away_during_a_cancel_stops_what_it_runs
 
 
 async def test_a_worker_that_is_busy_and_without_network_during_a_cancel_stops_when_it_is_back_and_begins_nothing(
-    scene: Scene, network: Network
+    scene: Scene, network: Proxy
 ) -> None:
-    with worker(scene, "away", port=network.port) as away:
+    with worker(scene, "away", redis_url=network.redis_url) as away:
         async with driven(scene, "flat", ACTS) as run:
             begun = await all_places_taken(scene)
             with network.cut():

@@ -16,7 +16,7 @@ from backends.checkpointers.sql.schema import version_table
 from rollforward.embedded.redis_binary import find_redis_server
 from tests.service.cli import CommandLine
 from tests.service.examined import examined, judged
-from tests.service.lying_redis import LyingRedis
+from tests.service.proxy import Proxy
 from tests.service.redis import RedisServer
 from tests.service.worker import REPOSITORY, wait_until
 
@@ -186,8 +186,8 @@ def test_a_redis_that_is_too_old_is_refused(cli, own_redis):
     def older(answer: bytes) -> bytes:
         return re.sub(rb"(?<=redis_version:)\d\.\d", b"6.0", answer)
 
-    with LyingRedis(own_redis, older) as lying:
-        assert bad(deployed(cli, lying.url)) == {("redis_version", "ledger", "refused")}
+    with Proxy(own_redis.port, change=older) as lying:
+        assert bad(deployed(cli, lying.redis_url)) == {("redis_version", "ledger", "refused")}
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
@@ -199,8 +199,8 @@ def test_a_redis_whose_clock_is_off_is_named(cli, own_redis, hours):
             answer,
         )
 
-    with LyingRedis(own_redis, later) as lying:
-        found = examined(deployed(cli, lying.url))
+    with Proxy(own_redis.port, change=later) as lying:
+        found = examined(deployed(cli, lying.redis_url))
     assert found.bad() == {NO_WORKER, ("redis_clock", "ledger", "warning")}
     assert found.of("redis_clock", "ledger")["found"].startswith(
         ("+3599", "+3600") if hours > 0 else ("-3600", "-3601")

@@ -23,11 +23,8 @@ def crew(tmp_path: Path) -> Iterator[Crew]:
 
 @pytest.fixture
 def broker(crew: Crew) -> Iterator[Proxy]:
-    proxy = Proxy(crew.deployment.redis.port)
-    try:
+    with Proxy(crew.deployment.redis.port) as proxy:
         yield proxy
-    finally:
-        proxy.close()
 
 
 def named(crew: Crew) -> str:
@@ -39,7 +36,7 @@ def named(crew: Crew) -> str:
 def test_a_worker_whose_broker_has_gone_silent_is_named_while_its_heartbeat_lives_and_no_more_when_it_is_heard(
     crew: Crew, broker: Proxy
 ) -> None:
-    deaf = crew.start("deaf", environment={"CELERY_BROKER_URL": f"redis://127.0.0.1:{broker.port}/0"})
+    deaf = crew.start("deaf", environment={"CELERY_BROKER_URL": broker.redis_url})
     with broker.lost():
         command = crew.run(2, RUN, act="double")
         wait_until(lambda: crew.in_broker()[0] == 2, what="its messages wait")

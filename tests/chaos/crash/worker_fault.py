@@ -49,7 +49,7 @@ def freeze_worker(world: World, nth: int) -> None:
 
 def lose_reply(world: World, nth: int) -> None:
     """W7: the connection ends when the answer to the report comes."""
-    world.proxy.cut(script("backends.ledgers.redis", "report").sha.encode(), after=nth - 1)
+    world.proxy.cut_at(script("backends.ledgers.redis", "report").sha.encode(), after=nth - 1)
     world.wait_until(lambda: world.proxy.has_cut, what="a reply is lost")
 
 
