@@ -34,7 +34,7 @@ def test_a_worker_logs_and_counts_what_it_refuses(pool, redis_url, tmp_path):
             publish(settings, "no-seal {}", queue=facts["queues"][0])
         wait_until(lambda: [found["refused_messages"] for found in registry.workers()] == [2], what="two are counted")
     finally:
-        worker.kill()
+        worker.discard()
         registry.close()
     warnings = [line for line in worker.log.read_text().splitlines() if "message refused" in line]
     assert len(warnings) == 2

@@ -153,7 +153,7 @@ def start_worker(redis_url, tmp_path):
 
     yield start
     for worker in started:
-        worker.kill()
+        worker.discard()
 
 
 async def started_pids(folder, count):

@@ -182,7 +182,7 @@ def at_work(worker: WorkerProcess) -> Iterator[WorkerProcess]:
     try:
         yield worker.start()
     finally:
-        worker.kill()
+        worker.discard()
 
 
 @asynccontextmanager

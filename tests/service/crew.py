@@ -123,7 +123,7 @@ class Crew:
     def close(self) -> None:
         """End those that still run."""
         for worker in self._workers:
-            worker.kill()
+            worker.discard()
 
 
 @contextmanager

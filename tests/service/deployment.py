@@ -4,18 +4,17 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from backends.opening import open_store
-from tests.service.forking import forked
+from tests.service.forking import Forked, forked
 from tests.service.redis import RedisServer
 from tests.service.worker import HEARTBEAT_SECONDS, LEASE_SECONDS, REPOSITORY, WorkerProcess, wait_until
 
-Command = subprocess.Popen[str]
+Command = subprocess.Popen[str] | Forked
 
 AT_ONCE = 2
 """How many instances the workers of a test run at once."""
@@ -76,14 +75,7 @@ class Deployment:
 
     def begin(self, *arguments: str) -> Command:
         """Start a command of `rollforward`."""
-        command = subprocess.Popen(
-            [sys.executable, "-m", "rollforward", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=REPOSITORY,
-            env=self.environment,
-        )
+        command = Forked("rollforward", arguments, folder=REPOSITORY, environment=self.environment)
         self._commands.append(command)
         return command
 
@@ -145,4 +137,4 @@ class Deployment:
                 command.kill()
             command.communicate()
         for worker in self._workers:
-            worker.kill()
+            worker.discard()

@@ -1,29 +1,27 @@
-"""Processes that have imported the command line already: they start within milliseconds instead of a second.
-
-Run as a module it is the server: it reads what to run, line by line, forks for each, and answers with the exit code.
-"""
+"""Processes that have imported already what they need: they start within milliseconds instead of a second."""
 
 import atexit
 import json
 import os
+import select
+import signal
+import socket
 import subprocess
 import sys
-import traceback
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
-from select import select
-from tempfile import TemporaryDirectory
-from typing import Any, NoReturn
+from typing import IO, Any, Literal
 
-import psutil
+Program = Literal["celery", "rollforward"]
 
-from rollforward.cli.main import main
-
-PRELOADED = ("run", "resume", "ls", "status", "items", "errors", "results", "verify", "cancel", "config", "doctor")
+LARGEST_REQUEST = 1 << 17
 _REPOSITORY = Path(__file__).parents[2]
+_START_SECONDS = 60
+_READ_AT_START = ("LD_PRELOAD", "PYTHONPATH", "REMAP_SIGTERM", "ROLLFORWARD_CRASH")
+"""Variables that a process reads before it can be forked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,86 +41,121 @@ class Ended:
         return [json.loads(line) for line in self.stdout.splitlines()]
 
 
-class ForkServer:
-    """Starts commands in a folder and an environment of their own, one after the other."""
+class Forked:
+    """A process with what `subprocess.Popen` has of it; it is reaped as soon as it has ended.
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.service.forking"],
-            cwd=_REPOSITORY,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    What it writes is kept in files of its own, where `log` does not take both streams.
+    """
 
-    def run(
-        self, arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str], output: Path, seconds: float
-    ) -> int:
-        """Run a command to its end and give its exit code; its two streams go to `out` and `err` in `output`."""
-        asked = {"arguments": arguments, "folder": str(folder), "environment": dict(environment), "output": str(output)}
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
-        ready, _, _ = select([self._process.stdout], [], [], seconds)
-        if not ready:
-            for child in psutil.Process(self._process.pid).children():
-                child.kill()
-        # One line is one answer: nothing of the next is read with it.
-        code = int(self._process.stdout.readline())
-        assert ready, f"{arguments} did not end within {seconds} s"
+    def __init__(
+        self,
+        program: Program,
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        log: IO[bytes] | None = None,
+    ) -> None:
+        self.args = (program, *arguments)
+        self.returncode: int | None = None
+        self._files: list[IO[bytes]] = []
+        if log is None:
+            self._files = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115 - `communicate` closes them
+        self._written = ("", "")
+        asked = {"program": program, "arguments": arguments, "folder": str(folder), "environment": dict(environment)}
+        streams = self._files if log is None else [log, log]
+        self._answers = _server().ask(asked, [stream.fileno() for stream in streams])
+        self.pid = int(self._answer(_START_SECONDS))
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self._ended(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended, and give the exit code."""
+        code = self._ended(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
         return code
 
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait until it has ended, and give what it has written."""
+        self.wait(timeout)
+        if self._files:
+            out, err = (_whole(file) for file in self._files)
+            self._files, self._written = [], (out, err)
+        return self._written
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def _ended(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._answers], [], [], timeout)[0]:
+            self.returncode = int(self._answer(0))
+            self._answers.close()
+        return self.returncode
+
+    def _answer(self, timeout: float) -> bytes:
+        assert select.select([self._answers], [], [], timeout)[0], f"{self.args} was not started"
+        line = self._answers.readline()
+        assert line, "the server of forks has ended"
+        return line
+
+
+class _ForkServer:
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.service.fork_server", str(theirs.fileno())],
+                cwd=_REPOSITORY,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+
+    def ask(self, asked: Mapping[str, Any], streams: Sequence[int]) -> IO[bytes]:
+        """Have a process started; where its pid is written, and later its exit code."""
+        request = json.dumps(asked).encode()
+        assert len(request) < LARGEST_REQUEST
+        reading, writing = os.pipe()
+        socket.send_fds(self._socket, [request], [writing, *streams])
+        os.close(writing)
+        # Unbuffered: what was read ahead would not be waited for.
+        return os.fdopen(reading, "rb", buffering=0)
+
     def close(self) -> None:
-        self._process.communicate()
+        self._socket.close()
+        self._process.wait()
 
 
 @cache
-def _server() -> ForkServer:
-    server = ForkServer()
+def _server() -> _ForkServer:
+    server = _ForkServer()
     atexit.register(server.close)
     return server
 
 
+def can_be_forked(environment: Mapping[str, str]) -> bool:
+    """Whether a process with this environment starts as it would if it was not forked."""
+    return all(environment.get(name) == os.environ.get(name) for name in _READ_AT_START)
+
+
 def forked(arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str], seconds: float) -> Ended:
-    """Run a command to its end, in a process that has imported the command line already."""
-    with TemporaryDirectory() as output:
-        code = _server().run(arguments, folder=folder, environment=environment, output=Path(output), seconds=seconds)
-        return Ended(code, (Path(output) / "out").read_text(), (Path(output) / "err").read_text())
-
-
-def _serve() -> None:
-    for name in PRELOADED:
-        import_module(f"rollforward.cli.{name}")
-    for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            _be(**json.loads(line))
-        _, status = os.waitpid(pid, 0)
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
-        sys.stdout.flush()
-
-
-def _be(*, arguments: Sequence[str], folder: str, environment: Mapping[str, str], output: str) -> NoReturn:
-    """Be the command that was asked for."""
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(folder)
-    for number, stream in enumerate((os.devnull, f"{output}/out", f"{output}/err")):
-        file = os.open(stream, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT)
-        os.dup2(file, number)
-        os.close(file)
-    code: object = 1
+    """Run a command of `rollforward` to its end, in a process that has imported the command line already."""
+    process = Forked("rollforward", arguments, folder=folder, environment=environment)
     try:
-        main(arguments)
-    except SystemExit as ending:
-        code = ending.code
-    except BaseException:  # noqa: BLE001 - it is shown as Python shows it, and the process ends
-        traceback.print_exc()
-    # Nothing is registered to happen at exit, and taking all that was imported down again takes half a second.
-    sys.stdout.flush()
-    os._exit(code if isinstance(code, int) else 1)
+        process.wait(seconds)
+    finally:
+        process.kill()
+        out, err = process.communicate()
+    return Ended(process.wait(), out, err)
 
 
-if __name__ == "__main__":
-    _serve()
+def _whole(file: IO[bytes]) -> str:
+    with file:
+        file.seek(0)
+        return file.read().decode()

@@ -1,5 +1,6 @@
 """A real Celery worker that tests start, stop and kill."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import TypeVar
 import psutil
 
 from orchestrator.ledger.protocol import WorkerRegistry
+from tests.service.forking import Forked, can_be_forked
 from workers.launch import Pool, worker_arguments
 from workers.opening import open_worker_ledger
 from workers.settings import Settings
@@ -58,7 +60,7 @@ class WorkerProcess:
         self._arguments = worker_arguments(
             self._settings, concurrency=concurrency, pool=pool, name=self.name, loglevel="info"
         )
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
 
     def __enter__(self) -> "WorkerProcess":
         return self.start()
@@ -71,15 +73,24 @@ class WorkerProcess:
         return self._running().pid
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it has ended by itself."""
+        return self._running().poll() is not None
+
+    @property
     def children(self) -> list[int]:
         """The pids of its pool."""
         return [child.pid for child in psutil.Process(self.pid).children(recursive=True)]
 
     def start(self, *, wait: bool = True) -> "WorkerProcess":
         """Start, and with `wait` return once it has announced itself."""
-        command = [sys.executable, "-m", "celery", "-A", "workers.app", *self._arguments]
+        arguments, environment = ["-A", "workers.app", *self._arguments], self._environment
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=REPOSITORY, env=self._environment)
+            if can_be_forked(environment):
+                self._process = Forked("celery", arguments, folder=REPOSITORY, environment=environment, log=log)
+            else:
+                command = [sys.executable, "-m", "celery", *arguments]
+                self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=REPOSITORY, env=environment)
         if wait:
             self._wait_until_announced()
         return self
@@ -89,8 +100,19 @@ class WorkerProcess:
         return self._end(signal.SIGTERM)
 
     def kill(self) -> int:
-        """SIGKILL the worker; its children go with it."""
+        """SIGKILL the worker; its children go with it, within seconds."""
         return self._end(signal.SIGKILL)
+
+    def discard(self) -> None:
+        """SIGKILL the worker and its children, when a test is over; nothing happens where it does not run."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        _kill_all(children)
+        process.wait(timeout=_STOP_SECONDS)
+        _end_all(children)
 
     def signal(self, number: int) -> None:
         """Send it a signal; SIGSTOP and SIGCONT freeze and wake the worker's parent only."""
@@ -120,7 +142,7 @@ class WorkerProcess:
         try:
             wait_until(lambda: self._is_announced(registry), what=f"{self.name} announces itself", because=self._tail)
         except BaseException:
-            self.kill()
+            self.discard()
             raise
         finally:
             registry.close()
@@ -131,7 +153,7 @@ class WorkerProcess:
             raise RuntimeError(f"the worker ended with {process.returncode}:\n{self._tail()}")
         return any(worker["worker"] == self.name and worker["pid"] == process.pid for worker in registry.workers())
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> subprocess.Popen[bytes] | Forked:
         if self._process is None:
             raise RuntimeError("this worker does not run; call start()")
         return self._process
@@ -165,6 +187,21 @@ def _environment(settings: Settings, added: Mapping[str, str]) -> dict[str, str]
 
 
 def _end_all(processes: Sequence[psutil.Process]) -> None:
-    _, left = psutil.wait_procs(processes, timeout=5)
-    for process in left:
-        process.kill()
+    """Wait until orphans have ended, and kill those that do not; whoever inherits them may be slow to reap them."""
+    try:
+        wait_until(lambda: all(map(_has_ended, processes)), what="the children of a worker end", seconds=5)
+    except AssertionError:
+        _kill_all(processes)
+
+
+def _kill_all(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

@@ -55,7 +55,7 @@ class World:
             command.kill()
             command.communicate()
         for worker in self._workers:
-            worker.kill()
+            worker.discard()
         self.proxy.close()
         self.redis.stop()
 
@@ -185,6 +185,6 @@ class World:
         return self.arrivals.stat().st_size if self.arrivals.exists() else 0
 
     def _is_over(self) -> bool:
-        if psutil.Process(self.worker.pid).status() == psutil.STATUS_ZOMBIE:
+        if self.worker.has_ended:
             self.start_worker()
         return self.command.poll() is not None

@@ -1,0 +1,71 @@
+"""A forked process is to a test what one is that was started."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.service.forking import Forked, can_be_forked, forked
+from tests.service.worker import wait_until
+
+
+def serving(folder: Path) -> Forked:
+    """One that goes on until it is ended."""
+    environment = {**os.environ, "ROLLFORWARD_CHECKPOINT_URL": f"sqlite:///{folder}/state.db"}
+    return Forked("rollforward", ["serve", "--executor", "local"], folder=folder, environment=environment)
+
+
+def test_it_has_the_folder_the_environment_and_the_streams_that_it_was_given(tmp_path: Path) -> None:
+    process = Forked(
+        "rollforward",
+        ["config", "-o", "json"],
+        folder=tmp_path,
+        environment={**os.environ, "ROLLFORWARD_NAMESPACE": "mine"},
+    )
+    out, err = process.communicate(30)
+    assert (process.poll(), process.returncode, '"mine"' in out, err) == (0, 0, True, "")
+
+
+def test_its_exit_code_and_what_it_said_are_told(tmp_path: Path) -> None:
+    ended = forked(["status", "nobody"], folder=tmp_path, environment=os.environ, seconds=30)
+    assert ended.code == 2
+    assert ended.stderr
+    assert ended.stdout == ""
+
+
+def test_one_that_goes_on_is_seen_to_and_ends_by_the_signal_that_it_is_sent(tmp_path: Path) -> None:
+    process = serving(tmp_path)
+    try:
+        assert process.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.05)
+        assert psutil.Process(process.pid).cwd() == str(tmp_path)
+    finally:
+        process.kill()
+    assert process.wait(10) == -signal.SIGKILL
+    wait_until(lambda: not psutil.pid_exists(process.pid), what="it is reaped")
+    process.communicate()
+
+
+def test_a_command_that_does_not_end_in_time_is_ended(tmp_path: Path) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        forked(["serve"], folder=tmp_path, environment=os.environ, seconds=0.05)
+
+
+def test_one_outlives_another_of_the_same_server(tmp_path: Path) -> None:
+    long, short = serving(tmp_path), serving(tmp_path)
+    short.kill()
+    assert short.wait(10) == -signal.SIGKILL
+    assert long.poll() is None
+    for process in (long, short):
+        process.kill()
+        process.communicate(10)
+
+
+@pytest.mark.parametrize("variable", ["REMAP_SIGTERM", "ROLLFORWARD_CRASH", "LD_PRELOAD", "PYTHONPATH"])
+def test_what_is_read_before_a_process_can_be_forked_keeps_it_from_being_forked(variable: str) -> None:
+    assert can_be_forked(os.environ)
+    assert not can_be_forked({**os.environ, variable: "another"})
