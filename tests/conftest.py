@@ -9,6 +9,17 @@ from tests.service.redis import RedisServer
 pytest_plugins = ["tests.service.postgres_fixture", "tests.contract.checkpoint_case"]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what may take longest, in random order otherwise, so that nothing long is left at the end."""
+    items.sort(key=_allowed_seconds, reverse=True)
+
+
+def _allowed_seconds(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("timeout")
+    return mark.args[0] if mark else 0
+
+
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A Redis for the whole session; whoever kills it starts it again."""
