@@ -346,7 +346,8 @@ def test_a_module_that_prints_does_not_spoil_the_output(cli, own_redis):
 
 LONG = """
 from datetime import timedelta
-from tests.graph.tiny import Whole, piece
+from tests.graph.tiny import piece
+from tests.graph.waiting import Whole
 from rollforward import END, GraphBuilder
 graph = (
     GraphBuilder(Whole)

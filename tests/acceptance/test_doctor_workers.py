@@ -24,7 +24,8 @@ TINY = "tests.graph.tiny"
 SECRET = "4f0c2b8e6d1a4f0c2b8e6d1a"
 
 VERSION = """
-from tests.graph.tiny import Whole, piece
+from tests.graph.tiny import piece
+from tests.graph.waiting import Whole
 from rollforward import END, GraphBuilder
 graph = (
     GraphBuilder(Whole)

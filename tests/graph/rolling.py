@@ -1,44 +1,21 @@
 """A graph of which two versions are deployed one after the other: ROLLING_VERSION says which this process has."""
 
-import asyncio
-import itertools
 import os
-from pathlib import Path
-from typing import Annotated
 
-from rollforward import END, CompiledGraph, GraphBuilder, State, append
+from rollforward import END, CompiledGraph, GraphBuilder
+from tests.graph.waiting import Piece, Whole, note, until_told
 
 VERSION = os.environ.get("ROLLING_VERSION", "1")
-POLL_SECONDS = 0.01
 AT_ONCE = 2
 """So many instances, the first ones, do not wait."""
 
 
-class Piece(State):
-    """One item; `folder` is a place to leave notes in."""
-
-    number: int = 0
-    act: str = ""
-    folder: str = ""
-    result: str = ""
-
-
-class Whole(State):
-    """All items, and which version did each."""
-
-    numbers: list[int] = []
-    act: str = ""
-    folder: str = ""
-    results: Annotated[list[str], append] = []
-
-
 async def work(piece: Piece) -> dict[str, str]:
     """Leave a note with the pid; but for the first ones, or where `act` is `go`, wait for a file `go`."""
-    folder = Path(piece.folder)
-    (folder / f"started-{piece.number}-{os.getpid()}").touch()
-    must_wait = piece.number >= AT_ONCE and piece.act != "go"
-    for _ in itertools.takewhile(lambda _: must_wait and not (folder / "go").exists(), itertools.count()):
-        await asyncio.sleep(POLL_SECONDS)
+    if piece.number >= AT_ONCE and piece.act != "go":
+        await until_told(piece)
+    else:
+        note(piece)
     return {"result": VERSION}
 
 

@@ -1,39 +1,11 @@
 """A fan-out whose items say what its instances do."""
 
-import asyncio
-import itertools
 import os
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
 
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.edge import END
-from orchestrator.reducer import append
-from orchestrator.state import State
-
-POLL_SECONDS = 0.01
-
-
-class Piece(State):
-    """One item: `act` is what to do, `folder` a place to leave notes in."""
-
-    act: str = "double"
-    number: int = 0
-    folder: str = ""
-    result: str = ""
-
-
-class Whole(State):
-    """All items, and what came of them."""
-
-    numbers: list[int] = Field(default_factory=list)
-    act: str = "double"
-    folder: str = ""
-    results: Annotated[list[str], append] = Field(default_factory=list)
+from tests.graph.waiting import POLL_SECONDS, Piece, Whole, note, until_told
 
 
 async def work(piece: Piece) -> dict[str, object]:
@@ -46,32 +18,23 @@ async def work(piece: Piece) -> dict[str, object]:
         case "large":
             return {"result": "x" * 10_000}
         case "wait":
-            return {"result": await _until_told(piece)}
+            return {"result": await _wait(piece)}
         case "block":
             return {"result": _block(piece)}
     raise AssertionError(f"no such act: {piece.act}")
 
 
-async def _until_told(piece: Piece) -> str:
-    """Leave a note with the pid, and wait for a file `go`; a second delivery finds it there."""
-    is_told = _note(piece)
-    for _ in itertools.takewhile(lambda _: not is_told(), itertools.count()):
-        await asyncio.sleep(POLL_SECONDS)
+async def _wait(piece: Piece) -> str:
+    await until_told(piece)
     return str(os.getpid())
 
 
 def _block(piece: Piece) -> str:
     """As `wait`, on the loop itself: nothing else turns meanwhile."""
-    is_told = _note(piece)
+    is_told = note(piece)
     while not is_told():
         time.sleep(POLL_SECONDS)
     return str(os.getpid())
-
-
-def _note(piece: Piece) -> Callable[[], bool]:
-    folder = Path(piece.folder)
-    (folder / f"started-{piece.number}-{os.getpid()}").touch()
-    return (folder / "go").exists
 
 
 piece = GraphBuilder(Piece).add_node("work", work).set_entry("work").add_edge("work", END).compile()

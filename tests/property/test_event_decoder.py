@@ -17,7 +17,8 @@ from orchestrator.middleware.cause_chain import classify_cause_chain
 from orchestrator.observers.event import CaughtException, Event, FailureIsolatedEvent, NodeEvent, Phase
 from orchestrator.observers.reported import ReportedEvents
 from orchestrator.observers.wire import decode, encode
-from tests.graph.tiny import Piece, Whole, graph
+from tests.graph.tiny import graph
+from tests.graph.waiting import Piece, Whole
 from tests.property.test_decoders import fuzzed, odd_values, places_of, put
 
 PATH = ("pieces",)
