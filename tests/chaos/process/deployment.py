@@ -14,11 +14,11 @@ from orchestrator.checkpoint.row import Run, RunStatus
 from orchestrator.errors import CheckpointNotFound, OperatorError, RollforwardError
 from tests.chaos.process.history import History
 from tests.chaos.process.member import Member
-from tests.chaos.process.proxy import Proxy
 from tests.chaos.process.relay import HEARD, PUBLISHED, Relay
 from tests.chaos.process.size import Size
 from tests.service.forking import forked
 from tests.service.postgres import PostgresServer
+from tests.service.proxy import Proxy
 from tests.service.redis import RedisServer
 from tests.service.worker import REPOSITORY
 from workers.launch import worker_arguments
@@ -76,8 +76,6 @@ class Deployment:
     async def start(self) -> None:
         """Start every process, and return once the workers have announced themselves."""
         self.relay.start()
-        for proxy in self.proxies.values():
-            await proxy.open()
         for member in (*self.workers, *self.orchestrators):
             member.start()
         await self.until_announced(*self.workers)
@@ -90,7 +88,7 @@ class Deployment:
             member.kill_group()
         self.relay.close()
         for proxy in self.proxies.values():
-            await proxy.close()
+            proxy.close()
         await self.store.close()
         self.redis.stop()
 
