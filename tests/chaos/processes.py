@@ -1,7 +1,7 @@
 """Process chaos: real Redis, workers, orchestrators and stores under random faults, and a checker that judges them.
 
 python -m tests.chaos.processes [--kills 200] [--seed 1]      faults by a schedule, and how soon each was made good
-python -m tests.chaos.processes --skew [--faketime FILE]      the same, while clocks are a day ahead or behind
+python -m tests.chaos.processes --skew [--faketime FILE]      the same, while clocks are off, and Redis' steps
 python -m tests.chaos.processes --duplicates                  10,000 instances, 5 % of whose messages come twice
 python -m tests.chaos.processes --poison                      1,000 instances that kill their process, among sound ones
 """
@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 
 from tests.chaos.process import duplicates, poisoned
 from tests.chaos.process.campaign import Campaign
+from tests.chaos.process.fault import OF_REDIS, OF_REDIS_CLOCK
 from tests.chaos.process.schedule import drawn
 from tests.chaos.process.size import DEFAULT
 from tests.chaos.process.skew import FaketimeMissing, faketime, skewed
@@ -61,7 +62,8 @@ def _campaigns(asked: argparse.Namespace) -> int:
 
 def _campaign(count: int, seed: int, store: str, library: Path | None) -> Campaign:
     has_postgres = store == "postgresql"
-    waves = drawn(count, seed, has_postgres=has_postgres, at_once=DEFAULT.at_once)
+    of_redis = OF_REDIS if library is None else OF_REDIS_CLOCK
+    waves = drawn(count, seed, has_postgres=has_postgres, at_once=DEFAULT.at_once, of_redis=of_redis)
     # SQLite's clock is that of whoever asks it.
     added = None if library is None else skewed(DEFAULT, library, orchestrators=has_postgres)
     return Campaign(waves, size=DEFAULT, seed=seed, added=added)

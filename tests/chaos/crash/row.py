@@ -101,8 +101,8 @@ ELSEWHERE = {
     "S1 redis": "it is R1",
     "S2 redis": "it is R4, and R5",
     "X2": "clocks of workers and orchestrators: the process chaos has them, with --skew",
-    "X3": "Redis' clock forward: the simulation steps it, and the contract of ledgers lets leases end by it",
-    "X4": "Redis' clock back: tests/integration/test_redis_ledger.py, TestClock",
+    "X3": "Redis' clock forward: the process chaos steps it, with --skew, and so does the simulation",
+    "X4": "Redis' clock back: the process chaos, with --skew; tests/integration/test_redis_ledger.py, TestClock",
 }
 """What has no line here, and why or where it is."""
 

@@ -16,6 +16,7 @@ from tests.chaos.process.history import History
 from tests.chaos.process.member import Member
 from tests.chaos.process.relay import HEARD, PUBLISHED, Relay
 from tests.chaos.process.size import Size
+from tests.chaos.process.skew import REDIS, SteppingRedis
 from tests.service.forking import forked
 from tests.service.postgres import PostgresServer
 from tests.service.proxy import Proxy
@@ -59,7 +60,8 @@ class Deployment:
         self.graph = graph
         self._added = added or {}
         self.postgres = postgres
-        self.redis = RedisServer(folder / "redis").start()
+        faked = self._added.get(REDIS)
+        self.redis = (SteppingRedis(folder / "redis", faked) if faked else RedisServer(folder / "redis")).start()
         self.checkpoint_url = postgres.create_database() if postgres else f"sqlite:///{folder}/state.db"
         self.history = History(folder / "witness")
         self.relay = Relay(self.redis, seed=seed, duplicates=duplicates)

@@ -13,9 +13,14 @@ import redis
 
 from tests.chaos.process.field import Fault, Field
 from tests.chaos.process.size import ORCHESTRATOR_LEASE_SECONDS
+from tests.chaos.process.skew import SteppingRedis
+from tests.service.worker import wait_until
 
 UNWRITTEN_SECONDS = 2.0
 """Redis answers so long before it has written, where the disk is busy: what it was given then is void."""
+
+STEP_SECONDS = 86_400
+STEPPED_WITHIN_SECONDS = 60.0
 
 Injection = Callable[[Field], Awaitable[Fault]]
 
@@ -172,6 +177,38 @@ async def turn_redis_read_only(field: Field) -> Fault:
     )
 
 
+async def step_redis_ahead(field: Field) -> Fault:
+    """Set the clock of Redis on by a day: every lease looks ended."""
+    async with field.redis_lock:
+        at = time.monotonic()
+        await _step(field, STEP_SECONDS)
+        return await _back(field, "redis_ahead", at, time.monotonic())
+
+
+async def step_redis_back(field: Field) -> Fault:
+    """Kill a worker and set the clock of Redis back by a day, which its leases would last longer."""
+    async with field.redis_lock, field.victim() as (worker, execution):
+        at = time.monotonic()
+        pids = worker.kill_group()
+        places = field.hit(pids | {execution.pid}, killed=True)
+        await _step(field, -STEP_SECONDS)
+        detected = await field.until_begun_again(places, at)
+        await field.deployment.restart(worker)
+        return Fault(kind="redis_back", at=at, until=time.monotonic(), is_global=True, detected=detected)
+
+
+async def _step(field: Field, seconds: int) -> None:
+    server = field.deployment.redis
+    assert isinstance(server, SteppingRedis)
+    server.step(seconds)
+    with server.client() as client:
+        await asyncio.to_thread(
+            wait_until,
+            lambda: abs(client.time()[0] - time.time() - server.offset_seconds) < STEPPED_WITHIN_SECONDS,
+            what="the clock of Redis is set",
+        )
+
+
 async def stop_postgres(field: Field) -> Fault:
     """Stop PostgreSQL at once, and start it again after a while."""
     server = field.deployment.postgres
@@ -200,10 +237,14 @@ KINDS: dict[str, Injection] = {
     "client_kill": cut_clients,
     "maxmemory": fill_redis,
     "replica_of": turn_redis_read_only,
+    "redis_ahead": step_redis_ahead,
+    "redis_back": step_redis_back,
     "postgres": stop_postgres,
 }
 OF_REDIS = ("rollback", "redis_frozen", "flush", "client_kill", "maxmemory", "replica_of")
 """One of these at a time."""
+OF_REDIS_CLOCK = ("redis_ahead", "redis_back")
+"""The same, where clocks are set."""
 
 
 async def inject(field: Field, kind: str, *, is_alone: bool) -> None:

@@ -21,13 +21,14 @@ class Wave:
     is_measured: bool
 
 
-def drawn(kills: int, seed: int, *, has_postgres: bool, at_once: int) -> list[Wave]:
-    """The waves of so many faults."""
+def drawn(kills: int, seed: int, *, has_postgres: bool, at_once: int, of_redis: Sequence[str] = OF_REDIS) -> list[Wave]:
+    """The waves of so many faults; `of_redis` are the kinds that storms have of Redis."""
     chooser = random.Random(seed)
     each = max(1, int(kills * SHARE)) if kills >= len(MEASURED) else 0
     measured = (wave for kinds in TOGETHER for wave in _waves(kinds, each, 1 if kinds == ("redis",) else at_once))
     waves = [Wave(kinds, is_measured=True) for kinds in measured]
-    waves += [Wave(kinds, is_measured=False) for kinds in _storms(kills - each * len(MEASURED), chooser, has_postgres)]
+    beside = kills - each * len(MEASURED)
+    waves += [Wave(kinds, is_measured=False) for kinds in _storms(beside, chooser, has_postgres, of_redis)]
     chooser.shuffle(waves)
     return waves
 
@@ -37,9 +38,11 @@ def _waves(kinds: Sequence[str], each: int, at_once: int) -> Iterator[tuple[str,
         yield tuple(kind for kind in kinds for _ in range(first, min(first + at_once, each)))
 
 
-def _storms(count: int, chooser: random.Random, has_postgres: bool) -> Iterator[tuple[str, ...]]:
+def _storms(
+    count: int, chooser: random.Random, has_postgres: bool, of_redis: Sequence[str]
+) -> Iterator[tuple[str, ...]]:
     """Up to three at once, of which one is Redis's."""
-    redis_kinds = _shuffled(OF_REDIS, chooser)
+    redis_kinds = _shuffled(of_redis, chooser)
     others = _shuffled(
         ("split_brain", "cut_off", "replies", "child", "frozen", *(["postgres"] if has_postgres else [])), chooser
     )

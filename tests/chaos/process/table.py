@@ -24,6 +24,8 @@ NAMES = {
     "replies": "replies of Redis lost",
     "client_kill": "connections cut",
     "maxmemory": "Redis full and back",
+    "redis_ahead": "Redis' clock a day ahead",
+    "redis_back": "Redis' clock a day back, worker killed",
     "replica_of": "Redis read-only and back",
     "postgres": "PostgreSQL stopped and back",
 }
