@@ -38,6 +38,7 @@ def test_a_worker_whose_broker_has_gone_silent_is_named_while_its_heartbeat_live
 ) -> None:
     deaf = crew.start("deaf", environment={"CELERY_BROKER_URL": broker.redis_url})
     with broker.lost():
+        wait_until(lambda: blocked(crew) == 0, what="nobody is given a message for what it asked before")
         command = crew.run(2, RUN, act="double")
         wait_until(lambda: crew.in_broker()[0] == 2, what="its messages wait")
         said = wait_until(lambda: named(crew), what="it is named", seconds=SHORTEST_SILENCE_SECONDS + MARGIN_SECONDS)
@@ -56,6 +57,12 @@ def test_a_worker_that_was_told_to_consume_no_more_is_named(crew: Crew) -> None:
     wait_until(lambda: crew.in_broker()[0] == 2, what="its messages wait")
     said = wait_until(lambda: named(crew), what="it is named")
     assert said.startswith(f"{worker.name} is alive and consumes nothing: it ")
+
+
+def blocked(crew: Crew) -> int:
+    """How many wait in Redis for something to come."""
+    with crew.deployment.redis.client() as client:
+        return int(client.info("clients")["blocked_clients"])
 
 
 def free(crew: Crew) -> list[int]:
