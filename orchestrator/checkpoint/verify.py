@@ -9,6 +9,7 @@ from orchestrator.bitmap import Bitmap
 from orchestrator.checkpoint.excuse import Excuses
 from orchestrator.checkpoint.protocol import RecordReader
 from orchestrator.checkpoint.row import FanOutRow, Loss, Step, Tally
+from orchestrator.fan_out.entry import ITEM_HASH_BYTES
 from orchestrator.fan_out.fold import FoldHash
 from orchestrator.report import Outcome, Report
 
@@ -171,8 +172,8 @@ def _damage(row: FanOutRow, count: _Count, *, is_fold_due: bool) -> Iterator[str
         yield f"{expected - recorded} of {expected} instances are not recorded"
     if count.duplicates:
         yield f"{count.duplicates} contributions are one too many"
-    if len(row.item_hashes) != 8 * expected:
-        yield f"{len(row.item_hashes) // 8} items were kept for {expected} instances"
+    if len(row.item_hashes) != ITEM_HASH_BYTES * expected:
+        yield f"{len(row.item_hashes) // ITEM_HASH_BYTES} items were kept for {expected} instances"
     if row.fold is None:
         if is_fold_due:
             yield "the run has succeeded, and what fan-in folded is not kept"

@@ -151,7 +151,7 @@ class Drive(Generic[StateT]):
         emitter = self._delivery(step=journal.next_step)
         stepping = stepping_lane(self._graph, self._fan_outs, self._options, emitter=emitter, keep=self._keep_inside)
         for run_on, lane in (("workers", self._lane), ("orchestrator", stepping)):
-            inner = InnerRecords(lane.ledger, self._store, journal, self._run.run_id)
+            inner = InnerRecords(lane.ledger, self._store, journal, self._own)
             self._recorders[run_on] = Recorder(
                 lane, self._store, self._own, self._options, inner=inner, created_at=self._run.created_at.isoformat()
             )

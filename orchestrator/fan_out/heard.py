@@ -14,6 +14,9 @@ class Heard(Protocol):
     def happened(self, index: int, told: EventsTold) -> None:
         """What happened in an instance."""
 
+    def repeated(self, index: int, told: EventsTold) -> None:
+        """What happened in an instance, and was given to an earlier owner of the run, who may have passed it on."""
+
     def completed(self, step: Step) -> None:
         """A node inside an instance is recorded."""
 
@@ -28,6 +31,9 @@ class Unheard:
     """Nobody listens."""
 
     def happened(self, _index: int, _told: EventsTold) -> None:
+        return None
+
+    def repeated(self, _index: int, _told: EventsTold) -> None:
         return None
 
     def completed(self, _step: Step) -> None:

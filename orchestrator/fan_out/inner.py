@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from orchestrator.checkpoint.protocol import RecordReader
+from orchestrator.checkpoint.row import Ownership
 from orchestrator.errors import OperatorError
 from orchestrator.fan_out.entry import Entry, EventsTold, NestedOpened, NestedReported, NodeCompleted, read_entries
 from orchestrator.fan_out.inside import Contributions, Inside
 from orchestrator.fan_out.progress import OpenFanOut
 from orchestrator.identity import Slot
-from orchestrator.ledger.protocol import LedgerReader
+from orchestrator.ledger.protocol import OrchestratorLedger
 from orchestrator.ledger.view import QueuedItem
 from orchestrator.report import Report
 
@@ -22,24 +23,35 @@ Told = list[tuple[Slot, Entry]]
 class InnerRecords:
     """Records what happens inside the instances of one run, in one lane."""
 
-    def __init__(self, ledger: LedgerReader, reader: RecordReader, journal: "RunJournal", run_id: str) -> None:
+    def __init__(
+        self, ledger: OrchestratorLedger, reader: RecordReader, journal: "RunJournal", ownership: Ownership
+    ) -> None:
         self._ledger = ledger
         self._reader = reader
         self._journal = journal
-        self._run_id = run_id
+        self._run_id = ownership.run_id
+        self._epoch = ownership.epoch
 
     async def take(self, fan_out: OpenFanOut, slots: Iterable[Slot]) -> None:
         """Record all that these instances have told and is not recorded yet, then pass their events on."""
         waiting = tuple(slots) if fan_out.is_telling else ()
         while waiting:
             known = {slot: fan_out.inside.setdefault(slot.index, Inside()).known for slot in waiting}
-            answers = await self._ledger.told(self._run_id, known)
+            answers = await self._ledger.told(self._run_id, self._epoch, known)
+            for slot, answer in zip(waiting, answers, strict=True):
+                self._pass_over(fan_out, slot, read_entries(answer.entries[: answer.repeated]))
             told = [(slot, read_entries(one.entries)) for slot, one in zip(waiting, answers, strict=True)]
             await self._record(fan_out, [(slot, entry) for slot, entries in told for entry in entries], Inside.takes)
             for slot, answer in zip(waiting, answers, strict=True):
                 fan_out.inside[slot.index].known = answer.end
             # One answer has room for so much: a slot of which nothing came may have been left out of it.
             waiting = waiting if any(answer.entries for answer in answers) else ()
+
+    def _pass_over(self, fan_out: OpenFanOut, slot: Slot, entries: Iterable[Entry]) -> None:
+        """Take note of events that an earlier owner of the run was given: observers hear of nothing twice."""
+        for entry in entries:
+            if isinstance(entry, EventsTold) and fan_out.inside[slot.index].notes(entry):
+                fan_out.heard.repeated(slot.index, entry)
 
     async def keep(self, fan_out: OpenFanOut, slot: Slot, entries: Iterable[bytes]) -> None:
         """Record what an instance that runs in this process has to tell."""

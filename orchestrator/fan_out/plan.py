@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.checkpoint.row import FanOutRow
 from orchestrator.codec import Codec
 from orchestrator.errors import CallerError, CheckpointRecordInvalid, ItemRefused, NodeException, PayloadTooLarge
-from orchestrator.fan_out.entry import MOST_INSTANCES, first_state_hash
+from orchestrator.fan_out.entry import MOST_INSTANCES, NO_INPUTS, first_state_hash
 from orchestrator.identity import FanOutKey
 from orchestrator.reducer import read_key
 
@@ -72,7 +71,7 @@ class Plan:
                 or a tag of it is.
         """
         items = (self._checked_item(index, max_item_bytes) for index in range(self.count))
-        return self._row(b"".join(blake2b(item, digest_size=8).digest() for item in items), position=position)
+        return self._row(b"".join(first_state_hash(item, NO_INPUTS) for item in items), position=position)
 
     def nested_row(self) -> FanOutRow:
         """What is kept of this entry inside an instance: whether a later delivery enters the same one, shows here."""

@@ -11,7 +11,7 @@ from orchestrator.crashpoint import crashpoint
 from orchestrator.errors import Fenced, LedgerLost, LedgerUnavailable, OperatorError
 from orchestrator.execution.cancelling import ended
 from orchestrator.execution.lane import Lane, Options
-from orchestrator.execution.patience import RETRY_SECONDS
+from orchestrator.execution.patience import pause
 from orchestrator.fan_out.dispatch import Dispatcher
 from orchestrator.fan_out.inner import InnerRecords
 from orchestrator.fan_out.pace import Pace
@@ -254,7 +254,7 @@ class Recorder:
 
     async def _wait_out(self, error: OperatorError, failures: int) -> None:
         log.warning("waiting for a service", extra={"run_id": self._ownership.run_id, "reason": str(error)})
-        await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+        await pause(failures)
         self._kicked.set()
         if isinstance(error, LedgerUnavailable):
             # Leases may have ended while no worker could extend them: give the living one lease's time to do so.

@@ -10,7 +10,7 @@ from enum import StrEnum
 from orchestrator.bitmap import Bitmap
 from orchestrator.identity import Slot
 from orchestrator.ledger.owner import worker_of
-from orchestrator.ledger.view import LiveInstance, LiveState, QueuedItem
+from orchestrator.ledger.view import LiveInstance, LiveState, Progress, QueuedItem
 from orchestrator.report import Report
 
 
@@ -43,6 +43,9 @@ class Entry:
     queued: QueuedItem | None = None
     report: Report | None = None
     progress: list[bytes] = field(default_factory=list)
+    given: int = 0
+    given_before: int = 0
+    given_to: int = 0
     declined: tuple[str, str] | None = None
     is_released: bool = False
     is_accompanied: bool = False
@@ -68,6 +71,17 @@ class Entry:
 
     def release(self, *, has_died: bool) -> None:
         self.until, self.is_released, self.is_handed_back = -math.inf, True, not has_died
+
+    def give(self, epoch: int, start: int) -> Progress:
+        """What it has told since then, for the owner with that epoch.
+
+        So many entries were `given` to owners of the run, `given_before` of them to others than the last, `given_to`.
+        """
+        start = start if start <= len(self.progress) else 0
+        if self.given_to != epoch:
+            self.given_to, self.given_before = epoch, self.given
+        self.given = len(self.progress)
+        return Progress(self.given, tuple(self.progress[start:]), max(self.given_before - start, 0))
 
     @property
     def is_alone(self) -> bool:

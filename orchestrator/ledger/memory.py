@@ -194,9 +194,10 @@ class MemoryLedger:
             kept = self._fan_out(run_id, fan_out)
             return kept.live(fan_out) if kept else []
 
-    async def told(self, run_id: str, since: Mapping[Slot, int]) -> list[Progress]:
+    async def told(self, run_id: str, epoch: int, since: Mapping[Slot, int]) -> list[Progress]:
         with self._lock:
-            return [self._told(run_id, slot, start) for slot, start in since.items()]
+            self._fence(run_id, epoch)
+            return [self._told(run_id, epoch, slot, start) for slot, start in since.items()]
 
     async def epoch(self, run_id: str) -> int:
         with self._lock:
@@ -284,12 +285,10 @@ class MemoryLedger:
         entry = fan_out.find(held.slot) if fan_out else None
         return entry if entry is not None and entry.is_held_under(held.token) else None
 
-    def _told(self, run_id: str, slot: Slot, start: int) -> Progress:
+    def _told(self, run_id: str, epoch: int, slot: Slot, start: int) -> Progress:
         fan_out = self._fan_out(run_id, slot.fan_out)
         entry = fan_out.find(slot) if fan_out else None
-        entries = entry.progress if entry else []
-        fresh = entries[start:] if start <= len(entries) else entries
-        return Progress(len(entries), tuple(fresh))
+        return Progress(0, ()) if entry is None else entry.give(epoch, start)
 
     def _beat(self, run_id: str, held: Held, until: float, *, in_company: bool) -> Beat:
         entry = self._held(run_id, held)

@@ -93,10 +93,11 @@ class OrchestratorLedger(Protocol):
         only a claim replaces them.
         """
 
-    async def reports(self, run_id: str, fan_outs: Collection[str], *, wait_seconds: float) -> list[Report]:
-        """What is reported and not closed of these fan-outs; reports of others stay where they are.
+    async def told(self, run_id: str, epoch: int, since: Mapping[Slot, int]) -> list[Progress]:
+        """What instances have told by `progress` since so many entries; one answer each, in order.
 
-        Where there is nothing, wait for a notice of these at most `wait_seconds`.
+        An answer may hold less than there is: whoever wants all asks again until nothing comes. What an owner was given
+        is noted, so that the next one knows what observers may have heard. Where nothing is known, nothing was told.
         """
 
     async def close(self, run_id: str, epoch: int, slots: Sequence[Slot]) -> None:
@@ -121,10 +122,10 @@ class LedgerReader(Protocol):
     async def live(self, run_id: str, fan_out: str) -> list[LiveInstance]:
         """The queued, running and reported instances of a fan-out, by index."""
 
-    async def told(self, run_id: str, since: Mapping[Slot, int]) -> list[Progress]:
-        """What instances have told by `progress` since so many entries; one answer each, in order.
+    async def reports(self, run_id: str, fan_outs: Collection[str], *, wait_seconds: float) -> list[Report]:
+        """What is reported and not closed of these fan-outs; reports of others stay where they are.
 
-        An answer may hold less than there is: whoever wants all asks again until nothing comes.
+        Where there is nothing, wait for a notice of these at most `wait_seconds`.
         """
 
     async def epoch(self, run_id: str) -> int:

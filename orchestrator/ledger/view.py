@@ -54,10 +54,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What an instance has told: the latest entries, up to number `end`; all where fewer are there than were known."""
+    """What an instance has told: the latest entries, up to number `end`; all where fewer are there than were known.
+
+    The first of them, `repeated` in number, were given to an earlier owner of the run.
+    """
 
     end: int
     entries: tuple[bytes, ...]
+    repeated: int = 0
 
 
 class QueueAnswer(StrEnum):

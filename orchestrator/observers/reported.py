@@ -11,6 +11,7 @@ from orchestrator.checkpoint.row import Step
 from orchestrator.fan_out.entry import EventsTold
 from orchestrator.graph.enclosing import levels_along
 from orchestrator.identity import FanOutKey, Lineage
+from orchestrator.observers.emitter import Path
 from orchestrator.observers.event import Event, NodeEvent, SaveKind
 from orchestrator.observers.site import boundary_site, node_site
 from orchestrator.observers.wire import decode
@@ -37,8 +38,8 @@ class Told:
             self.delivery, self.before, self.now = delivery, self.before | self.now, Counter()
             self.steps.clear()
 
-    def is_news(self, event: Event) -> bool:
-        """Whether no earlier delivery has told it: one that runs again goes the same way."""
+    def notes(self, event: Event) -> bool:
+        """Take note of an event; whether no earlier delivery has told it: one that runs again goes the same way."""
         kind = event.phase if isinstance(event, NodeEvent) else type(event)
         told = (event.namespace, event.fan_out_index_chain, event.branch_name_chain, event.attempt_index, kind)
         self.now[told] += 1
@@ -64,26 +65,15 @@ class ReportedEvents:
         self._told: dict[int, Told] = {}
 
     def happened(self, index: int, told: EventsTold) -> None:
-        if not self._frame.emitter.is_wanted:
-            return
-        frame, known = self._frame, self._told.setdefault(index, Told())
-        invoked = {
-            "run_id": frame.run_id,
-            "invocation_id": told.invocation_id,
-            "correlation_id": frame.correlation_id,
-        }
-        known.begin(told.delivery)
-        for text in told.events:
-            with self._leaving_out_what_is_wrong(index):
-                event, path = decode(
-                    text,
-                    frame.root,
-                    invoked=invoked,
-                    parents=(*frame.parents, self._state),
-                    step_of=lambda own: known.step_of(own, frame.emitter.next_step),
-                )
-                if known.is_news(event):
-                    frame.emitter.emit(event, path)
+        known = self._known(index, told)
+        for event, path in self._decoded(index, told, lambda own: known.step_of(own, self._frame.emitter.next_step)):
+            if known.notes(event):
+                self._frame.emitter.emit(event, path)
+
+    def repeated(self, index: int, told: EventsTold) -> None:
+        known = self._known(index, told)
+        for event, _ in self._decoded(index, told, lambda own: own):
+            known.notes(event)
 
     def completed(self, step: Step) -> None:
         with self._leaving_out_what_is_wrong(step.lineage[0].index if step.lineage else None):
@@ -98,6 +88,23 @@ class ReportedEvents:
         self.happened(report.slot.index, EventsTold(report.invocation_id, report.delivery, report.events))
         self._told.pop(report.slot.index, None)
         boundary_site(self._frame.at_instance(self._node, report.slot.index, self._state)).saved(SaveKind.INSTANCE)
+
+    def _known(self, index: int, told: EventsTold) -> Told:
+        known = self._told.setdefault(index, Told())
+        known.begin(told.delivery)
+        return known
+
+    def _decoded(self, index: int, told: EventsTold, step_of: Callable[[int], int]) -> Iterator[tuple[Event, Path]]:
+        frame = self._frame
+        invoked = {
+            "run_id": frame.run_id,
+            "invocation_id": told.invocation_id,
+            "correlation_id": frame.correlation_id,
+        }
+        for text in told.events if frame.emitter.is_wanted else ():
+            with self._leaving_out_what_is_wrong(index):
+                parents = (*frame.parents, self._state)
+                yield decode(text, frame.root, invoked=invoked, parents=parents, step_of=step_of)
 
     @contextmanager
     def _leaving_out_what_is_wrong(self, index: int | None) -> Iterator[None]:

@@ -133,7 +133,8 @@ class Ledgers(RuleBasedStateMachine):
         for fan_out in FAN_OUTS:
             self.of_worker("briefing", RUN, fan_out)
             self.of_owner("live", RUN, fan_out)
-            self.of_owner("told", RUN, {Slot(fan_out, index): index for index in range(SIZE)})
+            epoch = self.runner.run(self.memory.epoch(RUN))
+            self.of_owner("told", RUN, epoch, {Slot(fan_out, index): index for index in range(SIZE)})
 
 
 def agree(url: str, examples: int, *, phases: tuple[Phase, ...] = tuple(Phase)) -> None:
@@ -158,5 +159,6 @@ def test_both_ledgers_answer_the_same(redis_url: str) -> None:
 
 
 def test_a_ledger_that_answers_otherwise_is_seen(redis_url: str) -> None:
+    # It ends with the first example that shows it; which one that is depends on what else is loaded.
     with BROKEN["a claim beside a live lease"].version(), pytest.raises(AssertionError):
-        agree(redis_url, 100, phases=(Phase.generate,))
+        agree(redis_url, 5000, phases=(Phase.generate,))

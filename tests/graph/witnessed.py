@@ -27,9 +27,9 @@ def bear_witness(index: int | None) -> None:
     write_line(f"{index} {os.getpid()}")
 
 
-def write_line(line: str) -> None:
-    """Append a line to the file that ROLLFORWARD_WITNESS names, whole, whoever else does so at the same time."""
-    file = os.open(Path(os.environ["ROLLFORWARD_WITNESS"]), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def write_line(line: str, variable: str = "ROLLFORWARD_WITNESS") -> None:
+    """Append a line to the file that a variable names, whole, whoever else does so at the same time."""
+    file = os.open(Path(os.environ[variable]), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(file, f"{line}\n".encode())
     finally:

@@ -12,10 +12,18 @@ from tests.service.forking import Forked, can_be_forked, forked
 from tests.service.worker import wait_until
 
 
-def serving(folder: Path) -> Forked:
-    """One that goes on until it is ended."""
-    environment = {**os.environ, "ROLLFORWARD_CHECKPOINT_URL": f"sqlite:///{folder}/state.db"}
-    return Forked("rollforward", ["serve", "--executor", "local"], folder=folder, environment=environment)
+def served(folder: Path, redis_url: str) -> dict[str, str]:
+    """The environment of a server that goes on until it is ended."""
+    settings = {
+        "ROLLFORWARD_REDIS_URL": redis_url,
+        "ROLLFORWARD_CHECKPOINT_URL": f"sqlite:///{folder}/state.db",
+        "ROLLFORWARD_GRAPHS": "tests.graph.tiny",
+    }
+    return {**os.environ, **settings}
+
+
+def serving(folder: Path, redis_url: str) -> Forked:
+    return Forked("rollforward", ["serve"], folder=folder, environment=served(folder, redis_url))
 
 
 def test_it_has_the_folder_the_environment_and_the_streams_that_it_was_given(tmp_path: Path) -> None:
@@ -36,12 +44,12 @@ def test_its_exit_code_and_what_it_said_are_told(tmp_path: Path) -> None:
     assert ended.stdout == ""
 
 
-def test_one_that_goes_on_is_seen_to_and_ends_by_the_signal_that_it_is_sent(tmp_path: Path) -> None:
-    process = serving(tmp_path)
+def test_one_that_goes_on_is_seen_to_and_ends_by_the_signal_that_it_is_sent(tmp_path: Path, redis_url: str) -> None:
+    process = serving(tmp_path, redis_url)
     try:
         assert process.poll() is None
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.05)
+            process.wait(1.5)
         assert psutil.Process(process.pid).cwd() == str(tmp_path)
     finally:
         process.kill()
@@ -50,13 +58,13 @@ def test_one_that_goes_on_is_seen_to_and_ends_by_the_signal_that_it_is_sent(tmp_
     process.communicate()
 
 
-def test_a_command_that_does_not_end_in_time_is_ended(tmp_path: Path) -> None:
+def test_a_command_that_does_not_end_in_time_is_ended(tmp_path: Path, redis_url: str) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
-        forked(["serve"], folder=tmp_path, environment=os.environ, seconds=0.05)
+        forked(["serve"], folder=tmp_path, environment=served(tmp_path, redis_url), seconds=1.5)
 
 
-def test_one_outlives_another_of_the_same_server(tmp_path: Path) -> None:
-    long, short = serving(tmp_path), serving(tmp_path)
+def test_one_outlives_another_of_the_same_server(tmp_path: Path, redis_url: str) -> None:
+    long, short = serving(tmp_path, redis_url), serving(tmp_path, redis_url)
     short.kill()
     assert short.wait(10) == -signal.SIGKILL
     assert long.poll() is None
@@ -69,3 +77,8 @@ def test_one_outlives_another_of_the_same_server(tmp_path: Path) -> None:
 def test_what_is_read_before_a_process_can_be_forked_keeps_it_from_being_forked(variable: str) -> None:
     assert can_be_forked(os.environ)
     assert not can_be_forked({**os.environ, variable: "another"})
+
+
+def test_a_crash_that_would_not_come_is_no_crash(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="would not crash"):
+        forked(["config"], folder=tmp_path, environment={**os.environ, "ROLLFORWARD_CRASH": "mid_commit"}, seconds=9)

@@ -59,6 +59,7 @@ NO_ENTRY = [
     *(packed(lasts=value) for value in (text("x"), NAN, INFINITE, b"\x90")),
     *(packed(order=value) for value in (text("x"), NAN, b"\x90")),
     *(packed(**{name: value}) for name in ("token", "owner") for value in (b"\x01", b"\x90", b"\xa2x\0")),
+    *(packed(**{name: value}) for name in ("given", "given_before", "given_to") for value in (text("1"), NAN, b"\x90")),
     *(packed(key=value) for value in (b"", b"\x01", b"\x90", b"\xc2")),
     *(packed(**{name: value}) for name in ("declined_by", "reason", "last_call") for value in (b"\x01", b"\x90")),
 ]
@@ -99,7 +100,7 @@ async def test_what_is_no_entry_is_a_slot_that_the_ledger_does_not_know(case, re
     assert not case.worker.progress(RUN, Held(slot(0), "t1"), [b"told"])
     case.worker.decline(RUN, [slot(0)], worker="w1", reason="r")
     assert [one.slot for one in await case.orchestrator.live(RUN, FAN_OUT)] == [slot(1)]
-    assert len(await case.orchestrator.told(RUN, {slot(0): 0})) == 1
+    assert len(await case.orchestrator.told(RUN, EPOCH, {slot(0): 0})) == 1
     assert case.worker.release(owner(), has_died=True) == 1
     with caplog.at_level(logging.ERROR):
         first, second = await case.sweep(slot(0), slot(1)), await case.sweep(slot(0), slot(1))

@@ -279,7 +279,7 @@ class TestSeal:
         ours.claim(slot(0))
         for teller, entry in ((ours, b"first"), (foreign, b"forged"), (ours, b"last")):
             assert teller.worker.progress(RUN, Held(slot(0), "t1"), [entry])
-        assert await ours.orchestrator.told(RUN, {slot(0): 0}) == [Progress(3, (b"first", b"last"))]
+        assert await ours.orchestrator.told(RUN, EPOCH, {slot(0): 0}) == [Progress(3, (b"first", b"last"))]
         ours.worker.release(owner(), has_died=True)
         await ours.queue(slot(0))
         assert ours.claim(slot(0), "t2").progress == (b"first", b"last")
@@ -299,7 +299,7 @@ class TestSeal:
         with redis_server.client() as client:
             (told,) = client.lrange(kept.format(RUN, 0), 0, -1)
             client.rpush(kept.format(run_id, here.index), told)
-        assert await case.orchestrator.told(run_id, {here: 0}) == [Progress(2, (b"own",))]
+        assert await case.orchestrator.told(run_id, EPOCH, {here: 0}) == [Progress(2, (b"own",))]
 
     @pytest.mark.parametrize(
         "text",
@@ -419,7 +419,7 @@ class TestSize:
         case.worker.progress(RUN, Held(slot(1), "t1"), [b"c"])
         since, heard = {slot(0): 0, slot(1): 0}, []
         for _ in range(3):
-            answers = await case.orchestrator.told(RUN, since)
+            answers = await case.orchestrator.told(RUN, EPOCH, since)
             heard += [entry for answer in answers for entry in answer.entries]
             since = {one: answer.end for one, answer in zip(since, answers, strict=True)}
         assert (heard, list(since.values())) == ([b"a", b"b", b"c"], [2, 1])
@@ -472,6 +472,19 @@ class TestUnavailable:
             finally:
                 client.config_set("maxmemory", 0)
         assert case.verdict(slot(0)) is Verdict.OK
+
+    async def test_a_full_redis_gives_what_instances_have_told_all_the_same(self, case, redis_server):
+        await case.opened(slot(0))
+        case.claim(slot(0))
+        case.worker.progress(RUN, Held(slot(0), "t1"), [b"a"])
+        with redis_server.client() as client:
+            client.config_set("maxmemory", 1)
+            try:
+                assert await case.orchestrator.told(RUN, EPOCH, {slot(0): 0}) == [Progress(1, (b"a",))]
+            finally:
+                client.config_set("maxmemory", 0)
+        await case.open(epoch=EPOCH + 1)
+        assert await case.orchestrator.told(RUN, EPOCH + 1, {slot(0): 0}) == [Progress(1, (b"a",), repeated=1)]
 
     async def test_a_replica_is_unavailable_for_writes(self, case, redis_server):
         await case.opened(slot(0))

@@ -4,13 +4,14 @@ import asyncio
 import json
 import os
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from backends.opening import open_store
-from tests.service.forking import Forked, forked
+from tests.service.forking import Forked, can_be_forked, forked
 from tests.service.redis import RedisServer
 from tests.service.worker import HEARTBEAT_SECONDS, LEASE_SECONDS, REPOSITORY, WorkerProcess, wait_until
 
@@ -75,7 +76,7 @@ class Deployment:
 
     def begin(self, *arguments: str) -> Command:
         """Start a command of `rollforward`."""
-        command = Forked("rollforward", arguments, folder=REPOSITORY, environment=self.environment)
+        command = self._command(arguments)
         self._commands.append(command)
         return command
 
@@ -92,6 +93,18 @@ class Deployment:
         assert ended.code == 0, f"exit {ended.code}\n{ended.stdout}\n{ended.stderr}"
         printed: dict[str, Any] = ended.document
         return printed
+
+    def _command(self, arguments: Sequence[str]) -> Command:
+        if can_be_forked(self.environment):
+            return Forked("rollforward", arguments, folder=REPOSITORY, environment=self.environment)
+        return subprocess.Popen(
+            [sys.executable, "-m", "rollforward", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=REPOSITORY,
+            env=self.environment,
+        )
 
     def executions(self) -> Counter[int]:
         """How often each instance was begun, by index."""

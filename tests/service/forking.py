@@ -20,7 +20,8 @@ Program = Literal["celery", "rollforward"]
 LARGEST_REQUEST = 1 << 17
 _REPOSITORY = Path(__file__).parents[2]
 _START_SECONDS = 60
-_READ_AT_START = ("LD_PRELOAD", "PYTHONPATH", "REMAP_SIGTERM", "ROLLFORWARD_CRASH")
+_CRASH = "ROLLFORWARD_CRASH"
+_READ_AT_START = ("LD_PRELOAD", "PYTHONPATH", "REMAP_SIGTERM", _CRASH)
 """Variables that a process reads before it can be forked."""
 
 
@@ -56,6 +57,7 @@ class Forked:
         environment: Mapping[str, str],
         log: IO[bytes] | None = None,
     ) -> None:
+        assert environment.get(_CRASH) == os.environ.get(_CRASH), "it would not crash"
         self.args = (program, *arguments)
         self.returncode: int | None = None
         self._files: list[IO[bytes]] = []

@@ -87,17 +87,18 @@ class Telling(MemoryLedger):
         super().__init__()
         self.entries: dict[Slot, list[bytes]] = {}
         self.at_once = 100
+        self.given_before = 0
         self.room = 1000
 
     def put(self, index: int, *entries: Entry) -> None:
         self.entries.setdefault(Slot(KEY.id, index), []).extend(write_entry(entry) for entry in entries)
 
-    async def told(self, _run_id: str, since: Mapping[Slot, int]) -> list[Progress]:
+    async def told(self, _run_id: str, _epoch: int, since: Mapping[Slot, int]) -> list[Progress]:
         answers, room = [], self.room
         for slot, start in since.items():
             fresh = tuple(self.entries.get(slot, [])[start : start + min(self.at_once, room)])
             room -= len(fresh)
-            answers.append(Progress(start + len(fresh), fresh))
+            answers.append(Progress(start + len(fresh), fresh, max(self.given_before - start, 0)))
         return answers
 
 
@@ -109,6 +110,9 @@ class Listening:
 
     def happened(self, index: int, told: EventsTold) -> None:
         self.heard.append((index, told))
+
+    def repeated(self, index: int, told: EventsTold) -> None:
+        self.heard.append(("repeated", index, told))
 
     def completed(self, step: Step) -> None:
         self.heard.append(step.node)
@@ -151,7 +155,7 @@ class Case:
         telling, listening = Telling(), Listening()
         ended = asyncio.get_running_loop().create_future()
         fan_out = OpenFanOut(PLAN, BRIEFING, Bitmap(2), ended, heard=listening)
-        return cls(store, telling, InnerRecords(telling, store, journal, "r"), fan_out, listening.heard)
+        return cls(store, telling, InnerRecords(telling, store, journal, ownership), fan_out, listening.heard)
 
     async def take(self) -> None:
         await self.inner.take(self.fan_out, [Slot(KEY.id, index) for index in range(2)])
@@ -335,3 +339,15 @@ def test_what_is_inside_instances_of_another_fan_out_is_not_inside_those_of_this
     ]
     found = insides(KEY, rows, [replace(COMPLETED.step, lineage=KEY.enclosing(4))])
     assert {index: list(one.fan_outs) for index, one in found.items()} == {1: [rows[0].id], 4: []}
+
+
+async def test_events_that_an_earlier_owner_was_given_are_passed_over_and_what_it_did_not_record_is_recorded(case):
+    later = EventsTold("r", 1, ("another",))
+    case.telling.put(0, HAPPENED, COMPLETED, later)
+    case.telling.given_before = 2
+    await case.take()
+    assert case.heard == [("repeated", 0, HAPPENED), "fetch", (0, later)]
+    assert await case.recorded_nodes() == ["fetch"]
+    case.fan_out.start_over()
+    await case.take()
+    assert len(case.heard) == 3

@@ -12,6 +12,7 @@ import pytest
 from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.checkpoint.verify import verify
 from orchestrator.errors import BrokerUnavailable, CheckpointUnavailable, Fenced, LedgerUnavailable, NodeException
+from orchestrator.execution import patience
 from orchestrator.execution.executor import Capacity, Hint
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.lease import keep_lease
@@ -127,7 +128,7 @@ async def resumed(store: Any, where: Lane) -> tuple[Any, Any]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sweep and try again soon: what is tested is that it is done, not when."""
     monkeypatch.setattr(recorder, "SWEEP_SECONDS", 0.01)
-    monkeypatch.setattr(recorder, "RETRY_SECONDS", (0.001,))
+    monkeypatch.setattr(patience, "RETRY_SECONDS", (0.001,))
     monkeypatch.setattr(sweeping, "DECLINE_SECONDS", (0.001,))
 
 

@@ -118,13 +118,10 @@ class RedisLedger:
         rows = await self._call("live", run_id, 0, fan_out)
         return sorted((_live(fan_out, row) for row in rows), key=lambda one: one.slot.index)
 
-    async def told(self, run_id: str, since: Mapping[Slot, int]) -> list[Progress]:
+    async def told(self, run_id: str, epoch: int, since: Mapping[Slot, int]) -> list[Progress]:
         flat = [part for slot, start in since.items() for part in (*flat_slots([slot]), start)]
-        rows = await self._call("told", run_id, 0, LARGEST_ANSWER_BYTES, *flat)
-        return [
-            Progress(start + len(texts), read_entries(run_id, slot, texts, self._seal))
-            for slot, (start, *texts) in zip(since, rows, strict=True)
-        ]
+        rows = await self._owned("told", run_id, epoch, LARGEST_ANSWER_BYTES, *flat)
+        return [self._progress(run_id, slot, row) for slot, row in zip(since, rows, strict=True)]
 
     async def epoch(self, run_id: str) -> int:
         return int(await self._call("epoch", run_id, 0))
@@ -160,6 +157,12 @@ class RedisLedger:
         if broken:
             await self._call("discard", run_id, 0, *broken)
         return dict(zip(fan_outs, last, strict=True)), reports
+
+    def _progress(self, run_id: str, slot: Slot, row: list[Any]) -> Progress:
+        start, repeated, *texts = row
+        # What cannot be believed is left out, so that each part is counted by itself.
+        before, fresh = (read_entries(run_id, slot, part, self._seal) for part in (texts[:repeated], texts[repeated:]))
+        return Progress(start + len(texts), (*before, *fresh), len(before))
 
     async def _notices(self, run_id: str, last: Mapping[str, bytes], wait_seconds: float) -> set[bytes]:
         """The kinds of the notices after `last`; empty where there is none for so long, or for 2 s."""

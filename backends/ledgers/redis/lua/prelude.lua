@@ -45,6 +45,7 @@ local function is_sound(entry)
     and is_moment(entry.ends) and is_moment(entry.order) and is_moment(entry.lasts or 0)
     and is_name(entry.token) and is_name(entry.owner) and (entry.key or entry.stage == 'free')
     and is_any('string', entry.key, entry.declined_by, entry.reason, entry.last_call)
+    and is_count(entry.given or 0) and is_count(entry.given_before or 0) and is_count(entry.given_to or 0)
     and (entry.declined_by == nil) == (entry.reason == nil)
 end
 

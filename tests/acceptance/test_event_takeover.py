@@ -1,0 +1,172 @@
+"""However an orchestrator ends: whoever goes on tells observers nothing that they were told already."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.crashpoint import EXIT_CODE
+from tests.service.deployment import Command, Deployment
+from tests.service.redis import RedisServer
+from tests.service.worker import wait_until
+
+GRAPH = "tests.graph.overheard"
+NUMBERS = [0, 1, 2, 3]
+HELD = 0
+"""The instance that is under way while its orchestrator dies."""
+
+ASKED = ("--progress", "none", "-o", "json")
+POINTS = {
+    "before_dispatch": 1,
+    "after_queue_before_publish": 2,
+    "after_publish": 2,
+    "after_reports_before_commit": 1,
+    "mid_commit": 1,
+    "after_commit_before_close": 1,
+    "during_close": 1,
+    "during_fold": 1,
+    "after_outcome_before_tombstone": 1,
+}
+"""Where an orchestrator crashes, and at which arrival: that of the second dispatch, or of the first report."""
+
+AT_END = {"during_fold", "after_outcome_before_tombstone"}
+"""The points that are not reached while an instance is held."""
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A line of the observer."""
+
+    invocation_id: str
+    kind: str
+    place: str
+    index: int | None
+    attempt: int
+
+    @property
+    def is_of_instance(self) -> bool:
+        return self.index is not None
+
+
+class Run:
+    """One run and the commands that drive it, one after the other."""
+
+    def __init__(self, workers: Deployment, folder: Path, name: str, *, crash: str | None = None) -> None:
+        self._file = folder / "overheard"
+        self._workers = workers
+        self._name = name
+        self._command: Command | None = None
+        asked = {"ROLLFORWARD_CRASH": crash, "ROLLFORWARD_CRASH_FILE": str(folder / "arrivals")} if crash else {}
+        environment = {"ROLLFORWARD_OVERHEARD": str(self._file), **asked}
+        url = f"sqlite:///{folder}/state.db"
+        self.deployment = Deployment(folder, workers.redis, url, graphs=[GRAPH], environment=environment)
+
+    def begin(self) -> None:
+        given = ("--set", f"numbers={NUMBERS}", "--run-id", self._name)
+        self._command = self.deployment.begin("run", f"{GRAPH}:graph", *given, *ASKED)
+
+    def go_on(self) -> None:
+        self._command = self.deployment.begin("resume", self._name, *ASKED)
+
+    def kill(self) -> None:
+        assert self._command is not None
+        self._command.kill()
+        self._command.communicate()
+
+    def let_go(self, *indexes: int) -> None:
+        for index in indexes:
+            (self._workers.folder / f"go-{self._name}-{index}").touch()
+
+    def wait_until_heard(self, *indexes: int) -> None:
+        """Wait until observers know that these instances are under way, or the command has ended."""
+
+        def are_heard() -> bool:
+            assert self._command is not None
+            heard = {told.index for told in self.told() if told.place.endswith("begin") and told.kind == "completed"}
+            return set(indexes) <= heard or self._command.poll() is not None
+
+        wait_until(are_heard, what=f"{indexes} are heard of")
+
+    def wait_until_crashed(self) -> None:
+        assert self._command is not None
+        said = self._command.communicate(timeout=60)
+        assert self._command.returncode == EXIT_CODE, said
+
+    def ended(self) -> dict[str, Any]:
+        assert self._command is not None
+        return self.deployment.ended(self._command)
+
+    def told(self) -> list[Told]:
+        return [Told(*json.loads(line)) for line in self._file.read_text().splitlines()] if self._file.exists() else []
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    folder = tmp_path_factory.mktemp("overheard")
+    redis = RedisServer(folder / "redis").start()
+    deployed = Deployment(folder, redis, f"sqlite:///{folder}/state.db", graphs=[GRAPH])
+    try:
+        deployed.worker(concurrency=2)
+        yield deployed
+    finally:
+        deployed.close()
+        redis.stop()
+
+
+@pytest.fixture
+def begun(workers: Deployment, tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    """Begins a run, whose commands are ended with the test."""
+    runs = []
+
+    def begin(name: str, **how: Any) -> Run:
+        runs.append(Run(workers, tmp_path, name, **how))
+        runs[-1].begin()
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        run.deployment.close()
+
+
+def assert_told_at_most_once(run: Run, ended: dict[str, Any]) -> None:
+    assert (ended["status"], ended["state"]["squares"]) == ("succeeded", [number**2 for number in NUMBERS])
+    told = run.told()
+    assert [one for one, count in Counter(told).items() if count > 1] == []
+    # Instances were executed once, whoever recorded them; the outer node was begun by every invocation.
+    of_instances = Counter((one.kind, one.place, one.index, one.attempt) for one in told if one.is_of_instance)
+    assert [one for one, count in of_instances.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("point", sorted(POINTS))
+def test_a_crash_repeats_no_event(point: str, begun: Callable[..., Run]) -> None:
+    run = begun(f"crash-{point}", crash=f"{point}:{POINTS[point]}")
+    run.wait_until_heard(0, 1)
+    run.let_go(*(number for number in NUMBERS if number != HELD or point in AT_END))
+    run.wait_until_crashed()
+    run.go_on()
+    run.let_go(HELD)
+    assert_told_at_most_once(run, run.ended())
+
+
+def test_who_goes_on_tells_what_nobody_has_told_yet(begun: Callable[..., Run]) -> None:
+    run = begun("killed")
+    for _ in range(2):
+        run.wait_until_heard(0, 1)
+        run.kill()
+        run.go_on()
+    run.let_go(*NUMBERS)
+    assert_told_at_most_once(run, run.ended())
+    told = {(one.kind, one.place, one.index) for one in run.told()}
+    nodes = {
+        (kind, f"squares/{node}", index)
+        for kind in ("started", "completed")
+        for node in ("begin", "finish")
+        for index in NUMBERS
+    }
+    assert nodes <= told
