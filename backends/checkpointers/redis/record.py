@@ -59,7 +59,10 @@ class RedisRecord(RedisSpace):
             pipeline.multi()
             for verb, arguments in _calls(rows):
                 told = (self._keys.run(record.run_id), self._keys.index, 0, *arguments)
-                pipeline.eval(script(__package__, verb).text, 2, *told)
+                lua = script(__package__, verb)
+                # Nobody can be asked inside a transaction whether the server knows it.
+                pipeline.script_load(lua.text)
+                pipeline.evalsha(lua.sha, 2, *told)
 
         await self._asked(lambda client: client.transaction(keep, run))
 
