@@ -160,5 +160,5 @@ def test_both_ledgers_answer_the_same(redis_url: str) -> None:
 
 def test_a_ledger_that_answers_otherwise_is_seen(redis_url: str) -> None:
     # It ends with the first example that shows it; which one that is depends on what else is loaded.
-    with BROKEN["a claim beside a live lease"].version(), pytest.raises(AssertionError):
+    with BROKEN["open that forgets live leases"].version(), pytest.raises(AssertionError):
         agree(redis_url, 5000, phases=(Phase.generate,))
