@@ -42,19 +42,18 @@ def deliver(text: object, process: ProcessRuntime, *, began: float | None = None
     except GraphNotFound as error:
         _decline(message, process, str(error))
         return []
-    with process.room.together():
-        leases: list[Lease] = []
-        try:
-            crashpoint("after_delivery_before_claim")
-            leases += claim(message, process)
-            return list(_report_each(leases, process))
-        except SystemExit:
-            # Only a signal raises it here, which asks this process to end: what it holds is for others at once.
-            process.abandon(has_died=_is_past_hard_limit(began, process))
-            raise
-        finally:
-            for lease in leases:
-                process.leases.remove(lease)
+    leases: list[Lease] = []
+    try:
+        crashpoint("after_delivery_before_claim")
+        leases += claim(message, process)
+        return list(_report_each(leases, process))
+    except SystemExit:
+        # Only a signal raises it here, which asks this process to end: what it holds is for others at once.
+        process.abandon(has_died=_is_past_hard_limit(began, process))
+        raise
+    finally:
+        for lease in leases:
+            process.leases.remove(lease)
 
 
 def claim(message: Message, process: ProcessRuntime) -> list[Lease]:
@@ -110,21 +109,6 @@ def _decline(message: Message, process: ProcessRuntime, reason: str) -> None:
 
 
 def _report_each(leases: Sequence[Lease], process: ProcessRuntime) -> Iterator[Report]:
-    """Run all at once, but for those that must have the process to themselves."""
-    yield from _report_together([lease for lease in leases if not lease.work.is_suspect], process)
-    for lease in leases:
-        if lease.work.is_suspect:
-            yield from _report_alone(lease, process)
-
-
-def _report_alone(lease: Lease, process: ProcessRuntime) -> Iterator[Report]:
-    facts = {"run_id": lease.work.run_id, "index": lease.work.slot.index, "losses": lease.work.lost_in_company}
-    logger.warning("instance was lost in company too often, it runs alone in its process", extra=facts)
-    with process.room.alone(unless=lambda: lease.cancellation.is_requested):
-        yield from _report_together([lease], process)
-
-
-def _report_together(leases: Sequence[Lease], process: ProcessRuntime) -> Iterator[Report]:
     """Run all at once and report each as it ends, on this thread: a blocked loop cannot hold a report up."""
     running = {started: lease for lease in leases if (started := _start(lease, process)) is not None}
     for ended in as_completed(running) if len(running) > 1 else running:

@@ -46,16 +46,16 @@ class Heartbeat:
             reached = [self._try_to_tell(beside) for beside in self._leases.to_beat()]
         return all(reached)
 
-    def tell_company(self, beginner: Lease) -> None:
-        """Have the ledger know who runs beside whom, before the code of `beginner` does.
+    def tell_company(self) -> None:
+        """Have the ledger know who runs beside whom; of a run whose keys are spoilt it knows nothing anyway.
 
         Raises:
             LedgerUnavailable: it does not know by now.
         """
-        if self._leases.to_tell(beginner):
+        if self._leases.to_tell():
             with self._telling:
-                for beside in self._leases.to_tell(beginner):
-                    self._tell(beside)
+                for beside in self._leases.to_tell():
+                    self._tell_what_can_be_told(beside)
 
     def _run(self) -> None:
         wait = self._every_seconds
@@ -73,9 +73,19 @@ class Heartbeat:
 
     def _try_to_tell(self, beside: Beside) -> bool:
         try:
-            self._tell(beside)
+            return self._tell_what_can_be_told(beside)
         except LedgerUnavailable as error:
             logger.warning("heartbeat not heard, work goes on", extra={"run_id": beside.run_id, "error": str(error)})
+            return False
+
+    def _tell_what_can_be_told(self, beside: Beside) -> bool:
+        """False where something is wrong with this run only: the others must not suffer from that."""
+        try:
+            self._tell(beside)
+        except LedgerUnavailable:
+            raise
+        except Exception:
+            logger.exception("heartbeat refused, work goes on", extra={"run_id": beside.run_id})
             return False
         return True
 

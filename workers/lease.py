@@ -5,7 +5,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.context import Cancellation
 from orchestrator.ledger.claim import Claimed, Held
@@ -100,19 +100,12 @@ class Leases:
                     lease.is_told = lease.is_told and beside.in_company
             return found
 
-    def to_tell(self, beginner: Lease) -> list[Beside]:
-        """Of whom the ledger must know better before the code of `beginner` runs, by run.
-
-        A suspect that has lost its company is lost alone from then on; all others wait for a beat to say so.
-        """
+    def to_tell(self) -> list[Beside]:
+        """Those in company of whom the ledger does not know it, by run; of who is left alone a beat will tell."""
         with self._lock:
-            found = [(beside, self._mistaken(beside, beginner)) for beside in self._beside()]
-            return [Beside(beside.run_id, leases, beside.in_company) for beside, leases in found if leases]
-
-    def _mistaken(self, beside: Beside, beginner: Lease) -> list[Lease]:
-        if beside.in_company:
-            return [lease for lease in beside.leases if not lease.is_told]
-        return [lease for lease in beside.leases if lease is beginner and lease.is_told and lease.work.is_suspect]
+            found = [beside for beside in self._beside() if beside.in_company]
+        mistaken = [replace(beside, leases=[one for one in beside.leases if not one.is_told]) for beside in found]
+        return [beside for beside in mistaken if beside.leases]
 
     def _beside(self) -> list[Beside]:
         runs: dict[str, list[Lease]] = defaultdict(list)

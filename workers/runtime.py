@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from functools import lru_cache, partial
+from functools import lru_cache
 
 from orchestrator.errors import LedgerLost, LedgerUnavailable
 from orchestrator.execution.briefing import Briefing
@@ -20,7 +20,6 @@ from workers.loop import LoopThread
 from workers.opening import open_worker_ledger
 from workers.persistence import insist
 from workers.process import this_owner
-from workers.room import Room
 from workers.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -43,7 +42,6 @@ class ProcessRuntime:
         self.seal = Seal(settings.seal_keys)
         self.ledger = open_worker_ledger(settings)
         self.leases = Leases()
-        self.room = Room()
         self.is_spent = False
         self.loop = LoopThread("rollforward-instances")
         find = lru_cache(maxsize=GRAPHS_KEPT)(registry.find)
@@ -74,14 +72,13 @@ class ProcessRuntime:
     def begin(self, lease: Lease) -> None:
         """Return when its code may run: by then the ledger knows who runs beside whom in this process."""
         self.leases.begin(lease)
-        insist(partial(self._heartbeat.tell_company, lease), unless=lambda: lease.is_lost)
+        insist(self._heartbeat.tell_company, unless=lambda: lease.is_lost)
 
     def abandon(self, *, has_died: bool = False) -> None:
         """Stop what runs, report nothing of it, and let others have it at once; `has_died` as in `release`."""
         self._heartbeat.close()
         for lease in self.leases.all():
             lease.lose()
-        self.room.close()
         try:
             self._beat_ledger.release(self.owner, has_died=has_died)
         except LedgerUnavailable as error:

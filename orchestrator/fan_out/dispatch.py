@@ -80,12 +80,11 @@ class Dispatcher:
     async def _fitting(self, fan_out: OpenFanOut, slots: Sequence[Slot]) -> AsyncIterator[QueuedItem]:
         """The items that the ledger has room for; one that it holds already needs none."""
         for slot in slots:
-            is_held = slot.index in fan_out.sizes
-            if is_held or self._pressure.has_room:
+            held = fan_out.sizes.get(slot.index)
+            if held is not None or self._pressure.has_room:
                 item = await self._inner.item(fan_out, slot)
-                if not is_held:
-                    fan_out.sizes[slot.index] = item.size
-                    self._pressure.add(item.size)
+                self._pressure.add(item.size - (held or 0))
+                fan_out.sizes[slot.index] = item.size
                 yield item
 
     async def _tell(self) -> None:

@@ -14,7 +14,7 @@ from orchestrator.fan_out.heard import Heard, Unheard
 from orchestrator.fan_out.inside import Inside
 from orchestrator.fan_out.plan import Plan
 from orchestrator.identity import Slot
-from orchestrator.ledger.view import Opening, QueuedItem
+from orchestrator.ledger.view import LiveInstance, LiveState, Opening, QueuedItem
 from orchestrator.report import Report
 
 
@@ -27,7 +27,7 @@ class OpenFanOut:
     committed and not closed in the ledger yet. `ended` is resolved when all is recorded, or with the reason why it
     never will be. `failure` is the first failure under `fail_fast`. `heard` is told of all that is recorded, once.
     `inside` is what is recorded inside instances that are not recorded themselves. `sizes` are the bytes of the
-    outstanding items that were queued here.
+    items that the ledger holds, as far as they are known: 0 for what an earlier owner has queued.
     """
 
     plan: Plan
@@ -80,10 +80,16 @@ class OpenFanOut:
             one.known = 0
         self._next = self.recorded.missing()
 
-    def announced(self, live: Iterable[Slot]) -> None:
-        """Take note of what the ledger has in flight from before: it is waited for, not queued again."""
+    def announced(self, live: Iterable[LiveInstance]) -> None:
+        """Take note of what the ledger has in flight from before: it is waited for, not queued again.
+
+        The message of what is only queued there may be gone: that is queued and told again, and needs no more room.
+        """
         self.is_announced = True
-        self.outstanding.update((slot.index, slot) for slot in live if slot.index not in self.recorded)
+        left = [one for one in live if one.slot.index not in self.recorded]
+        self.sizes.update((one.slot.index, 0) for one in left)
+        self.outstanding.update((one.slot.index, one.slot) for one in left)
+        self.bring_back(one.slot for one in left if one.state is LiveState.QUEUED)
 
     def take(self, limit: int, due_at: float) -> list[Slot]:
         """The next slots to queue, at most `limit` new ones, in index order; they are outstanding from now on.

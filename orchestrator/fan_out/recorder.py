@@ -21,7 +21,6 @@ from orchestrator.fan_out.progress import OpenFanOut
 from orchestrator.fan_out.stopping import Stopper
 from orchestrator.fan_out.sweeping import Sweeper
 from orchestrator.identity import Slot
-from orchestrator.ledger.view import LiveState
 from orchestrator.report import Report
 
 log = logging.getLogger(__name__)
@@ -145,9 +144,7 @@ class Recorder:
     async def _announce(self, fan_out: OpenFanOut) -> None:
         if not fan_out.is_announced:
             await self._ledger.open(self._ownership.run_id, self._ownership.epoch, fan_out.opening(self._created_at))
-            live = await self._ledger.live(self._ownership.run_id, fan_out.id)
-            # The message of one that was queued before may be gone: it is queued and told again.
-            fan_out.announced(one.slot for one in live if one.state is not LiveState.QUEUED)
+            fan_out.announced(await self._ledger.live(self._ownership.run_id, fan_out.id))
             # One that was opened in the middle of a turn is filled in this one, before anything is waited for.
             self._kicked.set()
 

@@ -17,6 +17,8 @@ from orchestrator.report import Outcome, Report
 log = logging.getLogger(__name__)
 
 DECLINE_SECONDS = (1.0, 2.0, 4.0)
+COMPANY_FACTOR = 3
+"""So many times as often as alone an instance may be lost beside others, which may be to blame: a run must end."""
 
 
 class Sweeper:
@@ -49,16 +51,22 @@ class Sweeper:
             fan_out.deliveries.note(loss)
             log.warning("delivery lost", extra={"index": loss.slot.index, "worker": loss.worker})
         unsettled = {slot: fan_out.deliveries.unsettled(slot, count) for slot, count in charged.items()}
-        given_up = [loss for loss in losses if unsettled.get(loss.slot, 0) >= self._options.max_deliveries]
+        given_up = []
         for lapse, loss in zip(lapsed, losses, strict=True):
-            if loss not in given_up:
+            # A worker that hands back what it held is stopped by somebody, and by none of its instances.
+            fan_out.accompanied_losses[lapse.slot.index] += not (lapse.alone or lapse.handed_back)
+            if self._is_spent(fan_out, lapse, unsettled.get(lapse.slot, 0)):
+                given_up.append(self._lost(loss))
+            else:
                 self._try_again(fan_out, lapse)
-        return [self._lost(loss) for loss in given_up]
+        return given_up
+
+    def _is_spent(self, fan_out: OpenFanOut, lapse: Lapse, losses: int) -> bool:
+        accompanied = fan_out.accompanied_losses[lapse.slot.index]
+        return losses >= self._options.max_deliveries or accompanied >= COMPANY_FACTOR * self._options.max_deliveries
 
     def _try_again(self, fan_out: OpenFanOut, lapse: Lapse) -> None:
         """Queue a lost one once more; one lost in company too often runs alone, which shows who is to blame."""
-        # A worker that hands back what it held is stopped by somebody, and by none of its instances.
-        fan_out.accompanied_losses[lapse.slot.index] += not (lapse.alone or lapse.handed_back)
         if fan_out.accompanied_losses[lapse.slot.index] >= self._options.max_deliveries:
             fan_out.isolate(lapse.slot)
         else:

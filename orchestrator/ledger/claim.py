@@ -6,8 +6,6 @@ from enum import StrEnum
 
 from orchestrator.identity import Slot
 
-SUSPECT_AFTER = 3
-
 
 class Verdict(StrEnum):
     """What a claim came to."""
@@ -48,7 +46,7 @@ class Claimed:
     """The right to run one instance, and all that is needed to run it.
 
     `item` is the instance's own part of its first state, as JSON text; `briefing_hash` says which briefing belongs to
-    it; `delivery` counts this claim, `lost_in_company` the earlier ones that were lost together with others.
+    it; `delivery` counts this claim.
     """
 
     run_id: str
@@ -60,12 +58,6 @@ class Claimed:
     key: str | None = None
     trace: Mapping[str, str] | None = None
     progress: tuple[bytes, ...] = ()
-    lost_in_company: int = 0
-
-    @property
-    def is_suspect(self) -> bool:
-        """Whether it is to have its process to itself, so that a further loss tells whether it is to blame."""
-        return self.lost_in_company >= SUSPECT_AFTER
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class Entry:
     `until` is the claim deadline of a queued one and the end of the lease of a running one; `order` is its place in
     the queue. `is_accompanied` says that others of the run were lost, or may be lost, with the same owner;
     `is_in_company` that its owner runs instances of other runs beside it; `is_handed_back` that the owner released it
-    alive. `lost_in_company` counts the deliveries of which one of the first two was so.
+    alive.
     """
 
     generation: int
@@ -51,14 +51,12 @@ class Entry:
     is_accompanied: bool = False
     is_in_company: bool = False
     is_handed_back: bool = False
-    lost_in_company: int = 0
 
     def is_held_under(self, token: str) -> bool:
         """Whether `token` was granted for this slot, and no later claim has replaced it."""
         return self.token == token != "" and self.stage in (Stage.QUEUED, Stage.RUNNING)
 
     def grant(self, token: str, owner: str, *, until: float, in_company: bool) -> None:
-        self.lost_in_company += (self.is_accompanied or self.is_in_company) and not self.is_handed_back
         self.stage, self.token, self.owner, self.until = Stage.RUNNING, token, owner, until
         self.delivery += 1
         self.declined, self.is_released, self.is_accompanied, self.is_handed_back = None, False, False, False

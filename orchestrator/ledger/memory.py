@@ -343,7 +343,6 @@ def _grant(run_id: str, run: RunEntries, held: Held, owner: str, *, until: float
         slot=slot,
         token=held.token,
         delivery=entry.delivery,
-        lost_in_company=entry.lost_in_company,
         item=entry.queued.item,
         briefing_hash=fan_out.briefing_hash,
         key=entry.queued.key,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.ledger.claim import SUSPECT_AFTER, Beat, Held, Reported
+from orchestrator.ledger.claim import Beat, Held, Reported
 from tests.contract.ledger_case import RUN, owner, slot
 
 
@@ -96,41 +96,3 @@ class TestCompany:
         ask(case, slot(0))
         assert case.report(slot(0)) is Reported.OK
         assert (await case.sweep(slot(0))).lapsed == ()
-
-
-class TestSuspect:
-    """An instance that was lost in company too often is to have its process to itself: that shows who is to blame."""
-
-    async def lost(self, case, lose, *, times, in_company=True, with_neighbour=False):
-        """The claim after so many losses."""
-        wanted = (slot(0), slot(1)) if with_neighbour else (slot(0),)
-        await case.opened(*wanted)
-        for number in range(times):
-            ask(case, *wanted, token=f"t{number}", in_company=in_company)
-            lose()
-            await case.sweep(*wanted)
-            await case.queue(*wanted)
-        return case.claim(slot(0), "last")
-
-    async def test_losses_in_the_company_of_other_runs_are_counted(self, case, lose):
-        claimed = await self.lost(case, lose, times=2)
-        assert (claimed.delivery, claimed.lost_in_company, claimed.is_suspect) == (3, 2, False)
-
-    async def test_losses_in_the_company_of_the_same_run_are_counted(self, case, lose):
-        claimed = await self.lost(case, lose, times=2, in_company=False, with_neighbour=True)
-        assert (claimed.delivery, claimed.lost_in_company) == (3, 2)
-
-    async def test_losses_suffered_alone_are_not(self, case, lose):
-        claimed = await self.lost(case, lose, times=2, in_company=False)
-        assert (claimed.delivery, claimed.lost_in_company) == (3, 0)
-
-    async def test_one_that_was_lost_in_company_too_often_is_a_suspect(self, case, lose):
-        assert (await self.lost(case, lose, times=SUSPECT_AFTER)).is_suspect
-
-    async def test_the_same_claim_again_is_told_the_same(self, case, lose):
-        claimed = await self.lost(case, lose, times=2)
-        assert case.claim(slot(0), "last") == claimed
-
-    async def test_what_is_handed_back_was_not_lost(self, case):
-        claimed = await self.lost(case, lambda: case.worker.release(owner(), has_died=False), times=2)
-        assert (claimed.delivery, claimed.lost_in_company) == (3, 0)

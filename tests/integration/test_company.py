@@ -7,11 +7,7 @@ import signal
 import pytest
 import redis
 
-from orchestrator.identity import Slot
-from orchestrator.ledger.claim import SUSPECT_AFTER
-from orchestrator.ledger.view import LiveState, QueuedItem
-from orchestrator.report import Outcome
-from tests.integration.test_worker import EPOCH, FAN_OUT, LONG_LEASE, a_desk, in_broker, started_pids
+from tests.integration.test_worker import FAN_OUT, LONG_LEASE, a_desk, started_pids
 from tests.service.worker import WorkerProcess, wait_until
 
 
@@ -80,55 +76,6 @@ async def test_a_neighbour_that_is_left_alone_again_is_charged_when_it_kills(des
     await asyncio.to_thread(kill, pid)
     (lapse,) = await second.sweep_until("lapsed", count=1, seconds=10)
     assert lapse.alone
-
-
-async def test_one_that_was_lost_in_company_too_often_has_its_process_to_itself(
-    desk, start_worker, tmp_path, kill, redis_server
-):
-    worker = start_worker(concurrency=3)
-    neighbour, suspect, newcomer = desk, desk.again(), desk.again()
-    pid = await begun(neighbour, tmp_path / "neighbour")
-    await lose_in_company(suspect, tmp_path / "suspect", times=SUSPECT_AFTER)
-    await suspect.executor.dispatch([suspect.hint(0)])
-    await asyncio.to_thread(wait_until, lambda: "runs alone" in worker.log.read_text(), what="it asks for the room")
-    assert not list((tmp_path / "suspect").glob("started-*"))
-    await newcomer.start(1)
-    (tmp_path / "neighbour" / "go").touch()
-    await neighbour.reports(1)
-    assert await started_pids(tmp_path / "suspect", 1) == [pid]
-    await asyncio.to_thread(wait_until, lambda: in_broker(redis_server, desk.queue())[0] == 0, what="all are fetched")
-    assert [one.state for one in await newcomer.ledger.live(newcomer.run_id, FAN_OUT.id)] == [LiveState.QUEUED]
-    await asyncio.to_thread(kill, pid)
-    (lapse,) = await suspect.sweep_until("lapsed", count=1, seconds=10)
-    assert (f":{pid}:" in lapse.owner, lapse.delivery, lapse.alone) == (True, SUSPECT_AFTER + 1, True)
-
-
-async def test_those_who_wait_for_a_suspect_run_after_it(desk, start_worker, tmp_path):
-    start_worker(concurrency=3)
-    suspect, newcomer = desk, desk.again()
-    await lose_in_company(suspect, tmp_path / "suspect", times=SUSPECT_AFTER)
-    await suspect.executor.dispatch([suspect.hint(0)])
-    await started_pids(tmp_path / "suspect", 1)
-    await newcomer.start(2)
-    (tmp_path / "suspect" / "go").touch()
-    (report,) = await suspect.reports(1)
-    assert report.outcome is Outcome.SUCCEEDED
-    assert [one.outcome for one in await newcomer.reports(2)] == [Outcome.SUCCEEDED] * 2
-
-
-async def lose_in_company(desk, folder, *, times):
-    """A run of one instance, queued, which was lost so often beside those of other runs; nothing is dispatched."""
-    folder.mkdir()
-    await desk.open(1, act="wait", folder=folder)
-    where = Slot(FAN_OUT.id, 0)
-    item = QueuedItem(where, desk.module.piece.codec.dump_fields({"number": 0}).encode())
-    for number in range(times):
-        await desk.ledger.queue(desk.run_id, EPOCH, [item], claim_deadline_seconds=30)
-        dead = f"elsewhere:boot:ns:w:{number + 1}:1"
-        told = {"owner": dead, "token": f"t{number}", "ttl_seconds": 60, "in_company": True}
-        desk.registry.claim(desk.run_id, [where], **told)
-        desk.registry.release(dead, has_died=True)
-    await desk.ledger.queue(desk.run_id, EPOCH, [item], claim_deadline_seconds=30)
 
 
 def _is_in_company(desk, of):

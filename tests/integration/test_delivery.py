@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -16,7 +15,6 @@ from orchestrator.report import Outcome
 from tests.graph import tiny
 from workers.delivery import deliver
 from workers.message import Message, encode
-from workers.room import Room
 from workers.runtime import ProcessRuntime
 from workers.settings import Settings
 
@@ -170,15 +168,6 @@ async def test_a_process_that_is_asked_to_end_hands_back_what_it_claimed(ledger,
     assert lapse.alone is has_died
 
 
-async def test_what_a_delivery_has_held_is_company_for_nobody_once_it_leaves_the_room(ledger, process):
-    left = []
-
-    class Watched(Room):
-        @contextmanager
-        def together(self):
-            yield
-            left.append(process.leases.all())
-
-    process.room = Watched()
+async def test_what_a_delivery_has_held_is_company_for_nobody_afterwards(ledger, process):
     (report,) = await delivered(process, lambda: None)
-    assert (report.outcome, left) == (Outcome.SUCCEEDED, [[]])
+    assert (report.outcome, process.leases.all()) == (Outcome.SUCCEEDED, [])

@@ -109,6 +109,9 @@ class Scene:
 
     async def started(self, count: int = COUNT) -> RunHandle[Pages]:
         await self._orchestrator.submit(GRAPH, Pages(texts=["x" * KIBIBYTE] * count), run_id="r")
+        return await self.taken_over()
+
+    async def taken_over(self) -> RunHandle[Pages]:
         return await self._orchestrator.start("r", GRAPH)
 
 
@@ -164,17 +167,16 @@ async def test_nothing_new_is_queued_where_the_memory_is_nearly_used(scene: Scen
         assert (await handle.result()).lengths == [KIBIBYTE] * COUNT
 
 
-async def test_what_is_queued_between_two_looks_counts_as_used(scene: Scene):
+async def test_what_is_queued_between_two_looks_counts_as_used_until_the_next_one(scene: Scene):
     limit = 1024 * KIBIBYTE
     scene.ledger.usage_now = Usage(0, int(0.7 * limit) - 4 * KIBIBYTE, limit)
     scene.executor.is_held = True
     async with asyncio.timeout(20):
-        handle = await scene.started()
+        handle = await scene.started(10)
         await until(lambda: handle.status().health is not None)
         assert 4 <= len(scene.ledger.queued) <= 5
-        scene.ledger.usage_now = None
         await scene.executor.go()
-        assert (await handle.result()).lengths == [KIBIBYTE] * COUNT
+        assert (await handle.result()).lengths == [KIBIBYTE] * 10
 
 
 async def test_a_lost_message_is_told_again_although_dispatch_is_paused(scene: Scene):
@@ -191,3 +193,30 @@ async def test_a_lost_message_is_told_again_although_dispatch_is_paused(scene: S
         await until(lambda: len(lost) == 4)
         scene.ledger.usage_now = Usage(80 * 1024 * 1024)
         assert (await handle.result()).lengths == [KIBIBYTE] * 4
+
+
+async def test_a_new_owner_tells_what_is_queued_already_although_dispatch_is_paused(scene: Scene):
+    scene.executor.is_held = True
+    async with asyncio.timeout(20):
+        handle = await scene.started(4)
+        await until(lambda: len(scene.executor.told) == 4)
+        await handle.detach()
+        scene.executor.told.clear()
+        scene.executor.is_held = False
+        scene.ledger.usage_now = Usage(80 * 1024 * 1024)
+        assert (await (await scene.taken_over()).result()).lengths == [KIBIBYTE] * 4
+
+
+async def test_what_a_new_owner_queues_again_counts_as_what_it_queues(scene: Scene):
+    scene.executor.is_held = True
+    async with asyncio.timeout(20):
+        handle = await scene.started()
+        await until(lambda: len(scene.executor.told) >= BUDGET // KIBIBYTE)
+        await handle.detach()
+        size = max(scene.ledger.queued.values())
+        handle = await scene.taken_over()
+        await until(lambda: len(scene.executor.told) >= 4 * BUDGET // KIBIBYTE)
+        assert sum(scene.ledger.queued.values()) <= BUDGET + size
+        scene.executor.is_held = False
+        await scene.executor.go()
+        assert (await handle.result()).lengths == [KIBIBYTE] * COUNT

@@ -71,10 +71,18 @@ class Replaceable:
 class LosingExecutor(LocalExecutor):
     """Loses what `loses` says, as a broker or a worker would; `slots` are those it admits to have."""
 
-    def __init__(self, *args: Any, loses: Callable[[Hint], bool], kills: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        loses: Callable[[Hint], bool],
+        kills: bool = False,
+        in_company: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._loses = loses
         self._kills = kills
+        self._in_company = in_company
         self._ledger_of_victims = args[0]
 
     async def dispatch(self, hints: Sequence[Hint]) -> None:
@@ -86,7 +94,12 @@ class LosingExecutor(LocalExecutor):
                 slot = Slot(hint.fan_out, hint.index, hint.generation)
                 owner = f"victim-{hint.index}"
                 self._ledger_of_victims.claim(
-                    hint.run_id, [slot], owner=owner, token=secrets.token_hex(16), ttl_seconds=60
+                    hint.run_id,
+                    [slot],
+                    owner=owner,
+                    token=secrets.token_hex(16),
+                    ttl_seconds=60,
+                    in_company=self._in_company,
                 )
                 self._ledger_of_victims.release(owner, has_died=True)
         await super().dispatch(kept)
@@ -326,11 +339,12 @@ class TestWhatIsLost:
         losses = await store.losses("r", proof.fan_outs[0].row.id)
         assert sorted((loss.slot.index, loss.worker) for loss in losses) == [(0, "victim-0"), (7, "victim-7")]
 
-    async def test_an_instance_that_kills_every_worker_is_given_up(self):
+    @pytest.mark.parametrize(("in_company", "deliveries"), [(False, 3), (True, 3 * sweeping.COMPANY_FACTOR)])
+    async def test_an_instance_that_kills_every_worker_is_given_up(self, in_company, deliveries):
         graph = numbers_graph(concurrency=4, error_policy="collect", errors_field="errors")
         ledger, store = MemoryLedger(), MemoryStore()
         runs = Runtime(worker="here", find=lambda _name, _fingerprint: graph)
-        executor = LosingExecutor(ledger, runs, loses=lambda hint: hint.index == 5, kills=True)
+        executor = LosingExecutor(ledger, runs, loses=lambda hint: hint.index == 5, kills=True, in_company=in_company)
         options = Options(owner="me", max_deliveries=3)
         orchestrator = Orchestrator(store, lane=lane(ledger, executor), options=options)
         await orchestrator.submit(graph, Numbers(numbers=ITEMS), run_id="r")
@@ -338,7 +352,8 @@ class TestWhatIsLost:
             after = await (await orchestrator.start("r", graph)).result()
         assert after.squares == [square for square in SQUARES if square != 25]
         assert [(error["fan_out_index"], error["category"]) for error in after.errors] == [("5", "instance_lost")]
-        assert len(await store.losses("r", (await store.fan_outs("r"))[0].id)) == 3
+        losses = await store.losses("r", (await store.fan_outs("r"))[0].id)
+        assert [loss.is_charged for loss in losses] == [not in_company] * deliveries
 
     async def test_a_resume_gives_an_instance_that_was_given_up_all_its_deliveries_again(self):
         store = MemoryStore()

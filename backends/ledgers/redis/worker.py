@@ -139,19 +139,18 @@ class RedisWorkerLedger:
         if verdict is not Verdict.OK:
             return ClaimAnswer(verdict)
         try:
-            item, briefing_hash = read_item(row[4] or b""), row[3].decode()
+            item, briefing_hash = read_item(row[3] or b""), row[2].decode()
         except (ValueError, IndexError) as error:
             # Neither this delivery nor its message can come to anything: the next one is given the item anew.
             logger.error("item refused", extra={"run_id": run_id, "index": held.slot.index, "reason": str(error)})
             self.beat(run_id, [held], ttl_seconds=0)
             return ClaimAnswer(Verdict.UNKNOWN)
-        told = read_entries(run_id, held.slot, row[5], self._seal) if len(row) > 5 else ()
+        told = read_entries(run_id, held.slot, row[4], self._seal) if len(row) > 4 else ()
         claimed = Claimed(
             run_id=run_id,
             slot=held.slot,
             token=held.token,
             delivery=row[1],
-            lost_in_company=row[2],
             item=item.item,
             briefing_hash=briefing_hash,
             key=item.key,

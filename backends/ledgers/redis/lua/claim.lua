@@ -1,7 +1,6 @@
 -- ARGV: time, ttl seconds, token, owner, 1 where it is in the company of other runs, then fan-out, index, generation of
--- each slot. Answers {verdict} or {'ok', delivery, how many were lost in company, briefing hash, item, progress...} for
--- each, and at last 1 where this owner is new to the run: it must be found when it dies, and a server that was lost has
--- forgotten it.
+-- each slot. Answers {verdict} or {'ok', delivery, briefing hash, item, progress...} for each, and at last 1 where this
+-- owner is new to the run: it must be found when it dies, and a server that was lost has forgotten it.
 local ttl, token, owner, in_company = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5] == '1'
 local now = clock()
 local is_new = 0
@@ -30,9 +29,6 @@ local function grant(fan_out, index, entry)
   end
   entry.stage, entry.token, entry.owner, entry.ends, entry.lasts = 'running', token, owner, now + ttl, ttl
   entry.delivery = entry.delivery + 1
-  if (entry.is_accompanied or entry.is_in_company) and not entry.is_handed_back then
-    entry.lost_in_company = (entry.lost_in_company or 0) + 1
-  end
   entry.declined_by, entry.reason, entry.is_released, entry.is_accompanied, entry.is_handed_back = nil, nil, nil, nil, nil
   entry.is_in_company = in_company or nil
   save(fan_out, index, entry)
@@ -47,9 +43,9 @@ local function claim(fan_out, index, generation)
   if verdict ~= 'ok' then return { verdict } end
   grant(fan_out, index, entry)
   local item = redis.call('HGET', run .. fan_out .. ':items', index)
-  local answer = { 'ok', entry.delivery, entry.lost_in_company or 0, briefing_hash, item }
+  local answer = { 'ok', entry.delivery, briefing_hash, item }
   if entry.has_progress then
-    answer[6] = redis.call('LRANGE', run .. fan_out .. ':progress:' .. index, 0, -1)
+    answer[5] = redis.call('LRANGE', run .. fan_out .. ':progress:' .. index, 0, -1)
   end
   return answer
 end

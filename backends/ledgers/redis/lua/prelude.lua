@@ -41,7 +41,6 @@ end
 
 local function is_sound(entry)
   return type(entry) == 'table' and STAGES[entry.stage] and is_count(entry.generation) and is_count(entry.delivery)
-    and is_count(entry.lost_in_company or 0)
     and is_moment(entry.ends) and is_moment(entry.order) and is_moment(entry.lasts or 0)
     and is_name(entry.token) and is_name(entry.owner) and (entry.key or entry.stage == 'free')
     and is_any('string', entry.key, entry.declined_by, entry.reason, entry.last_call)

@@ -1,134 +1,15 @@
-"""Who runs beside whom in one process, and what the ledger is told of it."""
+"""Who runs beside whom in a process, and when the ledger learns of it."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.identity import Slot
-from orchestrator.ledger.claim import SUSPECT_AFTER, Beat, Claimed
-from tests.service.worker import wait_until
+from orchestrator.ledger.claim import Beat, Claimed
 from workers.heartbeat import Heartbeat
 from workers.lease import Lease, Leases
 from workers.loop import LoopThread
-from workers.room import Room
-
-
-class Thread:
-    """Does one thing at a time beside the test."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1)
-        self.is_in = threading.Event()
-        self.may_go = threading.Event()
-
-    def stay(self, place):
-        """Be there until `may_go` is set."""
-
-        def do():
-            with place:
-                self.is_in.set()
-                assert self.may_go.wait(10)
-
-        return self._pool.submit(do)
-
-    def stay_alone(self, room, *, unless=lambda: False):
-        return self.stay(_alone(room, unless))
-
-    def close(self) -> None:
-        self.may_go.set()
-        self._pool.shutdown()
-
-
-@contextmanager
-def _alone(room, unless):
-    with room.together(), room.alone(unless=unless):
-        yield
-
-
-@pytest.fixture
-def new_thread():
-    made = []
-
-    def new():
-        made.append(Thread())
-        return made[-1]
-
-    yield new
-    for thread in made:
-        thread.close()
-
-
-def wanting(room, count=1):
-    """Wait until so many want the room alone."""
-    wait_until(lambda: room._hermits == count, what="somebody wants it alone")
-
-
-class TestRoom:
-    def test_many_are_inside_together(self, new_thread):
-        room = Room()
-        threads = [new_thread() for _ in range(3)]
-        for thread in threads:
-            thread.stay(room.together())
-        assert all(thread.is_in.wait(5) for thread in threads)
-
-    def test_whoever_wants_it_alone_waits_for_those_inside_and_keeps_others_out(self, new_thread):
-        room, (neighbour, hermit, newcomer) = Room(), [new_thread() for _ in range(3)]
-        neighbour.stay(room.together())
-        assert neighbour.is_in.wait(5)
-        hermit.stay_alone(room)
-        wanting(room)
-        newcomer.stay(room.together())
-        assert not hermit.is_in.wait(0.1)
-        neighbour.may_go.set()
-        assert hermit.is_in.wait(5)
-        assert not newcomer.is_in.wait(0.1)
-        hermit.may_go.set()
-        assert newcomer.is_in.wait(5)
-
-    def test_two_that_want_it_alone_have_it_one_after_the_other(self, new_thread):
-        room, (one, other) = Room(), [new_thread() for _ in range(2)]
-        both_are_inside, alone = threading.Barrier(2), []
-
-        @contextmanager
-        def from_inside():
-            with room.together():
-                both_are_inside.wait(5)
-                with room.alone(unless=lambda: False):
-                    alone.append("comes")
-                    yield
-                    alone.append("goes")
-
-        done = [thread.stay(from_inside()) for thread in (one, other)]
-        wanting(room, 2)
-        one.may_go.set()
-        other.may_go.set()
-        assert [end.result(5) for end in done] == [None, None]
-        assert alone == ["comes", "goes", "comes", "goes"]
-
-    def test_whoever_does_not_want_it_any_more_goes_on_and_lets_nobody_else_in_beside_another(self, new_thread):
-        room, (neighbour, hermit, newcomer) = Room(), [new_thread() for _ in range(3)]
-        is_cancelled = threading.Event()
-        neighbour.stay(room.together())
-        assert neighbour.is_in.wait(5)
-        hermit.stay_alone(room, unless=is_cancelled.is_set)
-        wanting(room)
-        is_cancelled.set()
-        assert hermit.is_in.wait(5)
-        hermit.may_go.set()
-        newcomer.stay(room.together())
-        assert newcomer.is_in.wait(5)
-
-    def test_a_room_that_is_closed_keeps_nobody_waiting(self, new_thread):
-        room, (hermit, outside) = Room(), [new_thread() for _ in range(2)]
-        hermit.stay_alone(room)
-        assert hermit.is_in.wait(5)
-        outside.stay(room.together())
-        room.close()
-        assert outside.is_in.wait(5)
 
 
 class Ledger:
@@ -137,17 +18,20 @@ class Ledger:
     def __init__(self):
         self.told = []
         self.is_away = False
+        self.spoilt = ""
 
     def beat(self, run_id, held, *, ttl_seconds, in_company):
         if self.is_away:
             raise LedgerUnavailable("away")
+        if run_id == self.spoilt:
+            raise ValueError("its keys are of the wrong type")
         self.told += [(run_id, one.slot.index, in_company) for one in held]
         return [Beat.OK for _ in held]
 
 
-def a_lease(run_id, index=0, *, losses=0):
-    facts = {"token": "t", "delivery": 1, "item": b"{}", "briefing_hash": "", "lost_in_company": losses}
-    return Lease(Claimed(run_id=run_id, slot=Slot("f", index), **facts))
+def a_lease(run_id, index=0):
+    where = Slot("f", index)
+    return Lease(Claimed(run_id=run_id, slot=where, token="t", delivery=1, item=b"{}", briefing_hash=""))
 
 
 @pytest.fixture
@@ -169,7 +53,7 @@ def claimed(leases, lease):
 
 def begin(leases, heartbeat, lease):
     leases.begin(lease)
-    heartbeat.tell_company(lease)
+    heartbeat.tell_company()
 
 
 class TestCompany:
@@ -270,20 +154,16 @@ class TestCompany:
         begin(leases, heartbeat, third)
         assert ledger.told == [("a", 0, True)]
 
-    def test_a_suspect_that_has_the_room_alone_is_told_to_be_alone_before_it_begins(self, process):
+    @pytest.mark.parametrize("failing", ["a", "b"])
+    def test_a_run_whose_keys_are_spoilt_keeps_no_other_from_beginning_or_being_beaten(self, process, failing):
         leases, ledger, heartbeat = process
-        neighbour, suspect = a_lease("a"), a_lease("b", losses=SUSPECT_AFTER)
-        claimed(leases, neighbour)
-        begin(leases, heartbeat, neighbour)
-        assert claimed(leases, suspect)
-        leases.remove(neighbour)
-        begin(leases, heartbeat, suspect)
-        assert ledger.told == [("b", 0, False)]
-
-    def test_a_suspect_that_waits_is_in_the_company_of_the_one_that_runs(self, process):
-        leases, ledger, heartbeat = process
-        one, other = a_lease("a", losses=SUSPECT_AFTER), a_lease("b", losses=SUSPECT_AFTER)
-        assert not claimed(leases, other)
-        assert claimed(leases, one)
-        begin(leases, heartbeat, one)
-        assert sorted(ledger.told) == [("a", 0, False), ("b", 0, True)]
+        first, second = a_lease("a"), a_lease("b")
+        claimed(leases, first)
+        begin(leases, heartbeat, first)
+        claimed(leases, second)
+        ledger.spoilt = failing
+        begin(leases, heartbeat, second)
+        ledger.told.clear()
+        assert not heartbeat.beat()
+        (left,) = {"a", "b"} - {failing}
+        assert ledger.told == [(left, 0, True)]
