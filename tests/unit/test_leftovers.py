@@ -21,15 +21,18 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 class Asked(MemoryLedger):
-    """A ledger that notes which runs it was asked for, and is away for a while."""
+    """A ledger that notes which runs it was asked for, is away for a while, and holds broken keys of some runs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[str] = []
         self.is_away = False
+        self.broken: set[str] = set()
 
     async def epoch(self, run_id: str) -> int:
         self.asked.append(run_id)
+        if run_id in self.broken:
+            raise ValueError("a key of the wrong type")
         return await super().epoch(run_id)
 
     async def forget(self, run_id: str, epoch: int, *, fan_out: str | None = None) -> None:
@@ -146,6 +149,149 @@ async def test_an_end_that_is_seen_after_a_later_one_is_not_passed_over() -> Non
     await case.left("earlier", RunStatus.SUCCEEDED)
     await case.next_minute()
     assert not await case.is_there("earlier")
+
+
+async def test_an_end_that_is_seen_after_a_last_page_that_was_full_is_not_passed_over() -> None:
+    case = Case()
+    later = [f"later-{number}" for number in range(3)]
+    for name in later:
+        await case.left(name, RunStatus.SUCCEEDED)
+    await case.next_minute()
+    case.now -= timedelta(seconds=30)
+    await case.left("earlier", RunStatus.SUCCEEDED)
+    await case.next_minute()
+    assert not await case.is_there("earlier")
+    assert case.ledger.asked == [*later, "earlier"]
+
+
+async def test_minutes_in_which_nothing_is_found_lead_back_no_further_than_the_first() -> None:
+    case = Case()
+    for number in range(3):
+        await case.left(f"run-{number}", RunStatus.SUCCEEDED)
+    await case.next_minute()
+    for number in range(3):
+        await case.store.delete(f"run-{number}")
+    for _ in range(5):
+        await case.next_minute()
+    case.now -= timedelta(minutes=2)
+    await case.left("long-ago", RunStatus.SUCCEEDED)
+    await case.next_minute()
+    assert "long-ago" not in case.ledger.asked
+
+
+async def test_a_run_whose_keys_are_broken_keeps_no_other_from_being_taken_out() -> None:
+    case = Case()
+    names = [f"run-{number}" for number in range(7)]
+    for name in names:
+        await case.left(name, RunStatus.SUCCEEDED)
+    case.ledger.broken = {"run-1"}
+    await case.next_minute()
+    assert [name for name in names if await case.is_there(name)] == ["run-1"]
+
+
+async def test_a_run_whose_keys_are_broken_is_spoken_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    case = Case()
+    await case.left("run-1", RunStatus.SUCCEEDED)
+    case.ledger.broken = {"run-1"}
+    for _ in range(5):
+        await case.next_minute()
+    said = [(record.message, vars(record)["run_id"]) for record in caplog.records]
+    assert said == [("leftovers of a broken run stay", "run-1")]
+    assert caplog.records[0].exc_info is not None
+
+
+async def test_a_run_whose_keys_were_mended_is_taken_out_however_many_have_ended_since() -> None:
+    case = Case()
+    await case.left("run-1", RunStatus.SUCCEEDED)
+    case.ledger.broken = {"run-1"}
+    await case.next_minute()
+    for number in range(2, 9):
+        case.now += timedelta(hours=1)
+        await case.left(f"run-{number}", RunStatus.SUCCEEDED)
+    await case.next_minute()
+    case.ledger.broken = set()
+    await case.next_minute()
+    assert not await case.is_there("run-1")
+    asked = len(case.ledger.asked)
+    await case.next_minute()
+    assert len(case.ledger.asked) == asked
+
+
+async def test_of_any_number_of_broken_runs_a_page_is_gone_back_to() -> None:
+    case = Case()
+    names = [f"run-{number}" for number in range(5)]
+    for name in names:
+        await case.left(name, RunStatus.SUCCEEDED)
+    case.ledger.broken = set(names)
+    await case.next_minute()
+    case.ledger.broken = set()
+    await case.next_minute()
+    assert [name for name in names if await case.is_there(name)] == names[3:]
+
+
+async def test_broken_runs_that_were_deleted_take_no_room() -> None:
+    case = Case()
+    names = [f"run-{number}" for number in range(3)]
+    for name in names:
+        await case.left(name, RunStatus.SUCCEEDED)
+    case.ledger.broken = {*names, "later"}
+    await case.next_minute()
+    for name in names:
+        await case.store.delete(name)
+    await case.next_minute()
+    await case.left("later", RunStatus.SUCCEEDED)
+    await case.next_minute()
+    case.ledger.broken = set()
+    await case.next_minute()
+    assert not await case.is_there("later")
+
+
+async def test_a_run_that_is_kept_under_the_name_of_a_broken_one_stays() -> None:
+    case = Case()
+    await case.left("run-1", RunStatus.SUCCEEDED)
+    case.ledger.broken = {"run-1"}
+    await case.next_minute()
+    await case.store.delete("run-1")
+    case.ledger.broken = set()
+    await case.left("run-1", None)
+    await case.left("run-10", RunStatus.FAILED)
+    await case.next_minute()
+    assert await case.is_there("run-1")
+
+
+async def test_a_broken_run_that_was_deleted_is_not_asked_for_again() -> None:
+    case = Case()
+    await case.left("run-1", RunStatus.SUCCEEDED)
+    case.ledger.broken = {"run-1"}
+    await case.next_minute()
+    await case.store.delete("run-1")
+    await case.left("run-10", RunStatus.SUCCEEDED)
+    asked = case.ledger.asked.count("run-1")
+    await case.next_minute()
+    assert (case.ledger.asked.count("run-1"), case.ledger.asked.count("run-10")) == (asked, 1)
+
+
+async def test_a_ledger_that_is_away_ends_the_look_also_where_keys_are_broken() -> None:
+    case = Case()
+    await case.left("run-1", RunStatus.SUCCEEDED)
+    case.ledger.broken = {"run-1"}
+    await case.next_minute()
+    case.ledger.broken, case.ledger.is_away = set(), True
+    with pytest.raises(LedgerUnavailable):
+        await case.next_minute()
+    case.ledger.is_away = False
+    await case.next_minute()
+    assert not await case.is_there("run-1")
+
+
+async def test_a_ledger_that_is_away_is_asked_for_no_other_run_of_the_page() -> None:
+    case = Case()
+    for name in ("run-0", "run-1"):
+        await case.left(name, RunStatus.SUCCEEDED)
+    case.ledger.is_away = True
+    with pytest.raises(LedgerUnavailable):
+        await case.leftovers.clear()
+    assert case.ledger.asked == ["run-0"]
 
 
 async def test_a_ledger_that_is_away_is_gone_back_to() -> None:
