@@ -51,6 +51,7 @@ class Server:
         self._handles: dict[str, RunHandle] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._left_alone: set[tuple[str, str, str]] = set()
+        self._broken: set[str] = set()
         self._seen_up_to: Mark | None = None
         self._vigil = Vigil(assembly.orchestrator.lease)
         self._leftovers = Leftovers(assembly.store, assembly.lane)
@@ -109,6 +110,17 @@ class Server:
         return True
 
     async def _take(self, run: Run, seen: Seen) -> None:
+        """Take a run up, or say why not; a broken one is tried at every look, spoken of once, and stops no other."""
+        try:
+            await self._start(run, seen)
+        except Exception:
+            if run.run_id not in self._broken:
+                log.exception("broken run left alone", extra={"run_id": run.run_id, "graph": run.graph})
+            self._broken.add(run.run_id)
+        else:
+            self._broken.discard(run.run_id)
+
+    async def _start(self, run: Run, seen: Seen) -> None:
         try:
             graph = registry.find(run.graph, run.fingerprint)
         except GraphNotFound:

@@ -12,6 +12,7 @@ from orchestrator.checkpoint.row import Run, RunFilter, RunStatus
 from orchestrator.execution.lane import Options
 from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.execution.stepping import local_lane
+from orchestrator.ledger.memory import MemoryLedger
 from rollforward.assembly import Assembly
 from rollforward.server import Server
 from tests.contract.checkpoint_case import new_run
@@ -21,9 +22,11 @@ from workers.process import this_owner
 GRAPH = numbers_graph()
 
 
-def assembly(store: MemoryStore, lease: timedelta) -> Assembly:
+def assembly(store: MemoryStore, lease: timedelta, *, ledger: MemoryLedger | None = None) -> Assembly:
     options = Options(owner="me", lease=lease)
     lane = local_lane(GRAPH, options)
+    if ledger is not None:
+        lane = replace(lane, ledger=ledger)
     return Assembly(store, lane, Orchestrator(store, lane=lane, options=options), None)
 
 
@@ -186,3 +189,72 @@ async def test_a_run_that_is_over_uses_no_slot() -> None:
     await server.look()
     assert (await store.find("waits")).status is RunStatus.RUNNING
     await server.hand_back()
+
+
+class Broken(MemoryLedger):
+    """A ledger that holds broken keys of some runs."""
+
+    def __init__(self, *broken: str) -> None:
+        super().__init__()
+        self.broken = set(broken)
+
+    async def epoch(self, run_id: str) -> int:
+        if run_id in self.broken:
+            raise ValueError("a key of the wrong type")
+        return await super().epoch(run_id)
+
+
+async def with_broken(*broken: str) -> tuple[MemoryStore, Broken, Server]:
+    """A server before which two runs wait; the first is the older one."""
+    store, ledger = MemoryStore(), Broken(*broken)
+    ours = assembly(store, timedelta(seconds=10), ledger=ledger)
+    for name in ("first", "second"):
+        await ours.orchestrator.submit(GRAPH, Numbers(numbers=[1, 2]), run_id=name)
+    return store, ledger, Server(ours, most=1)
+
+
+async def test_a_run_whose_keys_are_broken_keeps_no_other_from_being_driven() -> None:
+    store, _, server = await with_broken("first")
+    await server.look()
+    assert [(await store.find(name)).owner for name in ("first", "second")] == [None, "me"]
+    await server.hand_back()
+
+
+async def test_of_a_run_whose_keys_are_broken_a_server_speaks_once(caplog: pytest.LogCaptureFixture) -> None:
+    _, _, server = await with_broken("first", "second")
+    for _ in range(5):
+        await server.look()
+    said = [(record.message, vars(record)["run_id"]) for record in caplog.records]
+    assert said == [("broken run left alone", "first"), ("broken run left alone", "second")]
+    assert all(record.exc_info for record in caplog.records)
+
+
+async def test_a_run_whose_keys_were_mended_is_driven() -> None:
+    store, ledger, server = await with_broken("first", "second")
+    await server.look()
+    ledger.broken.clear()
+    await server.look()
+    assert (await store.find("first")).owner == "me"
+    await server.hand_back()
+
+
+async def test_of_a_run_that_breaks_again_a_server_speaks_again(caplog: pytest.LogCaptureFixture) -> None:
+    store, ledger, server = await with_broken("first")
+    await server.look()
+    ledger.broken.clear()
+    await server.hand_back()
+    await server.look()
+    assert (await store.find("first")).owner == "me"
+    await server.hand_back()
+    ledger.broken.add("first")
+    await server.look()
+    await server.hand_back()
+    assert [record.message for record in caplog.records] == ["broken run left alone"] * 2
+
+
+async def test_what_a_run_that_is_over_has_left_ends_no_look_where_its_keys_are_broken() -> None:
+    store, _, server = await with_broken("first", "second")
+    for name in ("first", "second"):
+        own = await store.acquire(name, "another", invocation_id=name, lease=timedelta(hours=1))
+        await store.finish(own, RunStatus.SUCCEEDED)
+    await server.look()
