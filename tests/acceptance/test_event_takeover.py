@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ GRAPH = "tests.graph.overheard"
 NUMBERS = [0, 1, 2, 3]
 HELD = 0
 """The instance that is under way while its orchestrator dies."""
+
+LATE = 3
+"""The instance that begins under the next orchestrator, and is under way until that has told of it."""
 
 ASKED = ("--progress", "none", "-o", "json")
 POINTS = {
@@ -35,6 +38,9 @@ POINTS = {
 
 AT_END = {"during_fold", "after_outcome_before_tombstone"}
 """The points that are not reached while an instance is held."""
+
+Promised = tuple[str, str, int | None]
+"""The kind, the place and the instance of an event that observers are to hear of."""
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -60,6 +66,7 @@ class Run:
     def __init__(self, workers: Deployment, folder: Path, name: str, *, crash: str | None = None) -> None:
         self._file = folder / "overheard"
         self._workers = workers
+        self._begun_before = len(workers.witnessed())
         self._name = name
         self._command: Command | None = None
         asked = {"ROLLFORWARD_CRASH": crash, "ROLLFORWARD_CRASH_FILE": str(folder / "arrivals")} if crash else {}
@@ -102,6 +109,10 @@ class Run:
         assert self._command is not None
         return self.deployment.ended(self._command)
 
+    def not_begun(self) -> set[int]:
+        """The instances that no worker has begun yet."""
+        return set(NUMBERS) - {index for index, _ in self._workers.witnessed()[self._begun_before :]}
+
     def told(self) -> list[Told]:
         return [Told(*json.loads(line)) for line in self._file.read_text().splitlines()] if self._file.exists() else []
 
@@ -121,7 +132,7 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 @pytest.fixture
 def begun(workers: Deployment, tmp_path: Path) -> Iterator[Callable[..., Run]]:
-    """Begins a run, whose commands are ended with the test."""
+    """Begins a run, whose commands are ended with the test; what it holds of the workers is let go."""
     runs = []
 
     def begin(name: str, **how: Any) -> Run:
@@ -132,6 +143,7 @@ def begun(workers: Deployment, tmp_path: Path) -> Iterator[Callable[..., Run]]:
     yield begin
     for run in runs:
         run.deployment.close()
+        run.let_go(*NUMBERS)
 
 
 def assert_told_at_most_once(run: Run, ended: dict[str, Any]) -> None:
@@ -143,15 +155,38 @@ def assert_told_at_most_once(run: Run, ended: dict[str, Any]) -> None:
     assert [one for one, count in of_instances.items() if count > 1] == []
 
 
+def assert_told(run: Run, promised: Collection[Promised]) -> None:
+    assert set(promised) - {(one.kind, one.place, one.index) for one in run.told()} == set()
+
+
+def all_of(indexes: Collection[int]) -> set[Promised]:
+    """Every event of the nodes of these instances."""
+    return {
+        (kind, f"squares/{node}", index)
+        for kind in ("started", "completed")
+        for node in ("begin", "finish")
+        for index in indexes
+    }
+
+
 @pytest.mark.parametrize("point", sorted(POINTS))
-def test_a_crash_repeats_no_event(point: str, begun: Callable[..., Run]) -> None:
+def test_a_crash_repeats_no_event_and_loses_none_that_comes_after_it(point: str, begun: Callable[..., Run]) -> None:
     run = begun(f"crash-{point}", crash=f"{point}:{POINTS[point]}")
     run.wait_until_heard(0, 1)
-    run.let_go(*(number for number in NUMBERS if number != HELD or point in AT_END))
+    run.let_go(*(number for number in NUMBERS if number not in {HELD, LATE} or point in AT_END))
     run.wait_until_crashed()
+    not_begun = run.not_begun()
+    to_come = all_of(not_begun)
+    if point != "after_outcome_before_tombstone":
+        to_come.add(("completed", "squares", None))
     run.go_on()
-    run.let_go(HELD)
+    if point not in AT_END:
+        assert LATE in not_begun
+        to_come.add(("completed", "squares/finish", HELD))
+        run.wait_until_heard(LATE)
+    run.let_go(HELD, LATE)
     assert_told_at_most_once(run, run.ended())
+    assert_told(run, to_come)
 
 
 def test_who_goes_on_tells_what_nobody_has_told_yet(begun: Callable[..., Run]) -> None:
@@ -162,11 +197,4 @@ def test_who_goes_on_tells_what_nobody_has_told_yet(begun: Callable[..., Run]) -
         run.go_on()
     run.let_go(*NUMBERS)
     assert_told_at_most_once(run, run.ended())
-    told = {(one.kind, one.place, one.index) for one in run.told()}
-    nodes = {
-        (kind, f"squares/{node}", index)
-        for kind in ("started", "completed")
-        for node in ("begin", "finish")
-        for index in NUMBERS
-    }
-    assert nodes <= told
+    assert_told(run, all_of(NUMBERS))
