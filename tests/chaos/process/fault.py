@@ -93,13 +93,12 @@ async def lose_message(field: Field) -> Fault:
 
 
 async def kill_orchestrator(field: Field) -> Fault:
-    """SIGKILL an orchestrator that drives runs."""
+    """SIGKILL an orchestrator that drives runs; on its host it would be missed at once, so it starts again later."""
     async with field.owner() as orchestrator:
         at, pid = time.monotonic(), orchestrator.pid
         orchestrator.kill_group()
-        before = await field.deployment.going_on()
+        detected = await field.until_taken_over(pid, await field.deployment.going_on(), at)
         await field.deployment.restart(orchestrator)
-        detected = await field.until_taken_over(pid, before, at)
         return Fault(kind="orchestrator", at=at, until=at, detected=detected)
 
 
