@@ -11,6 +11,7 @@ from orchestrator.graph.graph import Graph, StateT
 from orchestrator.observers.delivery import DrainSummary, drain
 from orchestrator.observers.event import Phase
 from orchestrator.observers.subscription import Observer, RemoveHandle, Subscription
+from orchestrator.observers.tracing import Tracing
 
 
 class CompiledGraph(Graph[StateT]):
@@ -31,11 +32,13 @@ class CompiledGraph(Graph[StateT]):
         """Begin a run in a task of this loop and give the handle of it."""
         return await begin(self, state, how)
 
-    def attach_observer(self, observer: Observer, *, phases: Iterable[Phase | str] | None = None) -> RemoveHandle:
+    def attach_observer(
+        self, observer: Observer | Tracing, *, phases: Iterable[Phase | str] | None = None
+    ) -> RemoveHandle:
         """Tell an observer of every later invocation of this graph, also where the graph runs inside another one.
 
         Args:
-            observer: `async (event) -> None`.
+            observer: `async (event) -> None`, or what traces, which then traces invocations that nothing else does.
             phases: what it is told of; by default the start and the end of every attempt.
 
         Returns:
@@ -44,6 +47,9 @@ class CompiledGraph(Graph[StateT]):
         Raises:
             ValueError: no phase, or one that there is not.
         """
+        if isinstance(observer, Tracing):
+            self.tracings.append(observer)
+            return RemoveHandle(self.tracings, observer)
         subscription = Subscription.of(observer, phases)
         self.subscriptions.append(subscription)
         return RemoveHandle(self.subscriptions, subscription)

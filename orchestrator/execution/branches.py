@@ -1,7 +1,9 @@
 """How parallel branches are stepped: all at once, and merged in the order in which they are declared."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from orchestrator.merge import Contributions, merged
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.middleware.chain import compose
 from orchestrator.observers.site import Site, at, boundary_site, node_site
+from orchestrator.observers.tracing import Span, current_span, within
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -30,6 +33,9 @@ async def run_branches(node: "ParallelBranchesNode", state: Any, frame: Frame, w
         ParallelBranchesBranchFailed: under `fail_fast`, the first branch that failed; the others are cancelled.
     """
     chosen = [name for name, branch in node.branches.items() if _is_chosen(node.name, branch, state)]
+    current_span().note(
+        {"parallel_branches.branch_count": len(chosen), "parallel_branches.error_policy": node.error_policy}
+    )
     tasks = {name: asyncio.create_task(_run(name, node, state, frame=frame, walk=walk)) for name in chosen}
     try:
         waited = asyncio.FIRST_EXCEPTION if node.error_policy == "fail_fast" else asyncio.ALL_COMPLETED
@@ -56,7 +62,7 @@ async def run_branch(name: str, branch: "BranchSpec", state: Any, *, frame: Fram
     inner_class = branch.subgraph.state_class
     inner = first_state(inner_class, {field: getattr(state, source) for field, source in branch.inputs.items()})
     site = boundary_site(frame)
-    with at(site):
+    with at(site), _traced(frame.tracing.branch(site, current_span())):
         update = await compose(branch.middleware, partial(_walked, branch, site=site, walk=walk))(inner)
     # A middleware may give less than the subgraph: what it leaves out keeps its value outside.
     return {target: update[field] for target, field in branch.outputs.items() if field in update}
@@ -70,13 +76,14 @@ async def _walked(branch: "BranchSpec", state: Any, *, site: Site, walk: Walk) -
 
 
 async def _called(name: str, branch: "BranchSpec", state: Any, *, frame: Frame) -> Mapping[str, Any]:
-    site = node_site(frame, name)
+    site = node_site(frame, name, subject=branch)
 
     async def call(state: Any) -> Any:
         assert branch.call is not None
         site.started(state)
         try:
-            return await run_function(branch.call, state)
+            with within(site.span):
+                return await run_function(branch.call, state)
         except BaseException as error:
             site.failed(graph_error(name, state, error, is_users=True))
             raise
@@ -87,6 +94,19 @@ async def _called(name: str, branch: "BranchSpec", state: Any, *, frame: Frame) 
         after = merged(state, update, node=name)
     site.completed(after)
     return update
+
+
+@contextmanager
+def _traced(span: Span) -> Iterator[None]:
+    """Run a whole branch within its span; its failure is that of a step in it."""
+    try:
+        with within(span):
+            yield
+    except BaseException as error:
+        record = error_record(error)
+        span.end(replace(record, category=record.chain[0].category))
+        raise
+    span.end()
 
 
 def _is_chosen(node: str, branch: "BranchSpec", state: Any) -> bool:

@@ -1,7 +1,8 @@
 """What all instances of one fan-out share, sent once and kept by workers."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Any
 
@@ -15,6 +16,7 @@ class Briefing:
 
     `inputs` is the shared part of an instance's first state, as JSON text of the typed codec. `levels` are the nodes
     that enclose the fan-out, as observers know them. `events_wanted` where there are any observers.
+    `trace` is the carrier of the fan-out node's span.
     """
 
     run_id: str
@@ -29,6 +31,7 @@ class Briefing:
     time_limit_seconds: float | None = None
     levels: tuple[Level, ...] = ()
     events_wanted: bool = False
+    trace: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         fields: dict[str, Any] = asdict(self)

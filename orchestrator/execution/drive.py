@@ -31,7 +31,8 @@ from orchestrator.middleware.cause_chain import error_record
 from orchestrator.observers.delivery import Delivery
 from orchestrator.observers.draining import know
 from orchestrator.observers.listeners import Listeners
-from orchestrator.observers.subscription import Subscription
+from orchestrator.observers.observation import Observation
+from orchestrator.observers.tracing import NO_SPAN, Span, within
 from orchestrator.report import ErrorRecord
 from orchestrator.state import State
 
@@ -57,7 +58,7 @@ class Drive(Generic[StateT]):
         run: Run,
         graph: "Graph[StateT]",
         own: Ownership,
-        subscriptions: Sequence[Subscription] = (),
+        observation: Observation,
     ) -> None:
         self._store = store
         self._lane = lane
@@ -65,7 +66,8 @@ class Drive(Generic[StateT]):
         self._run = run
         self._graph = graph
         self._own = own
-        self._subscriptions = tuple(subscriptions)
+        self._observation = observation.beside(Observation(tracing=graph.tracing))
+        self._span: Span = NO_SPAN
         self._patience = Patience()
         self._recorders: dict[str, Recorder] = {}
         self._fan_outs: RecordedFanOuts | None = None
@@ -106,9 +108,11 @@ class Drive(Generic[StateT]):
         try:
             state = await self._walked()
         except BaseException as error:
+            self._span.end(error_record(error))
             await self._give_up(error)
             raise
         else:
+            self._span.end()
             await self._end(RunStatus.SUCCEEDED)
             return state
         finally:
@@ -149,16 +153,18 @@ class Drive(Generic[StateT]):
             forget=self._forget,
         )
         emitter = self._delivery(step=journal.next_step)
-        stepping = stepping_lane(self._graph, self._fan_outs, self._options, emitter=emitter, keep=self._keep_inside)
+        frame = self._frame(journal, emitter)
+        stepping = stepping_lane(frame, self._options, keep=self._keep_inside)
         for run_on, lane in (("workers", self._lane), ("orchestrator", stepping)):
             inner = InnerRecords(lane.ledger, self._store, journal, self._own)
             self._recorders[run_on] = Recorder(
                 lane, self._store, self._own, self._options, inner=inner, created_at=self._run.created_at.isoformat()
             )
         try:
-            with entered(self._context()):
+            self._span = self._observation.tracing.invocation(frame)
+            with entered(self._context()), within(self._span):
                 first = load_state(self._graph, steps[0].state, steps[0].schema_version, self._graph.migrations)
-                last: StateT = await walk(self._graph, first, self._frame(journal, emitter))
+                last: StateT = await walk(self._graph, first, frame)
                 return last
         finally:
             await stepping.executor.close()
@@ -175,7 +181,7 @@ class Drive(Generic[StateT]):
 
     def _delivery(self, *, step: int) -> Delivery:
         """The queue of this invocation's events, which outlives it until all is told."""
-        listeners = Listeners(self._graph, self._subscriptions)
+        listeners = Listeners(self._graph, self._observation.subscriptions)
         delivery = Delivery(listeners.of, is_wanted=listeners.is_any, step=step)
         know(self._own.invocation_id, delivery)
         self._graph.deliveries.add(delivery)
@@ -191,6 +197,7 @@ class Drive(Generic[StateT]):
             journal=journal,
             fan_outs=self._fan_outs,
             emitter=emitter,
+            tracing=self._observation.tracing,
         )
 
     async def _give_up(self, error: BaseException) -> None:

@@ -12,7 +12,9 @@ from orchestrator.execution.handle import RunHandle
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.execution.stepping import local_lane
-from orchestrator.observers.subscription import Observer, Subscription
+from orchestrator.observers.observation import Observation
+from orchestrator.observers.subscription import Observer
+from orchestrator.observers.tracing import Tracing
 from orchestrator.state import State
 
 if TYPE_CHECKING:
@@ -26,8 +28,8 @@ class Invocation(TypedDict, total=False):
 
     `lane` is where instances run: this process unless given. `checkpointer` overrides the graph's own; without either,
     the run is kept in memory. `invocation_id` becomes the run's id. `observers` are told of this invocation only, each
-    after those of the graph. `resume_invocation` is the id of a run, or of any
-    invocation of it, to go on with; the first state is then the record's.
+    after those of the graph; one of them may trace. `resume_invocation` is the id of a run, or of any invocation of it,
+    to go on with; the first state is then the record's.
     """
 
     lane: Lane
@@ -37,14 +39,15 @@ class Invocation(TypedDict, total=False):
     invocation_id: str
     resume_invocation: str
     accept_code: bool
-    observers: Sequence[Observer]
+    observers: Sequence[Observer | Tracing]
 
 
 async def begin(graph: "Graph[StateT]", state: StateT | None, how: Invocation) -> RunHandle[StateT]:
     """Submit a run, or find the one to go on with, and drive it in a task of this loop."""
     options = how.get("options") or Options(owner=f"process-{os.getpid()}")
     store = how.get("checkpointer") or graph.checkpointer or MemoryStore()
-    lane = how.get("lane") or local_lane(graph, options)
+    observation = Observation.by(how.get("observers", ())).beside(Observation(tracing=graph.tracing))
+    lane = how.get("lane") or local_lane(graph, options, tracing=observation.tracing)
     orchestrator = Orchestrator(store, lane=lane, options=options)
     run_id = how.get("resume_invocation")
     if run_id is None:
@@ -53,7 +56,4 @@ async def begin(graph: "Graph[StateT]", state: StateT | None, how: Invocation) -
             graph, first, run_id=how.get("invocation_id"), correlation_id=how.get("correlation_id")
         )
         run_id = run.run_id
-    subscriptions = [Subscription.of(observer) for observer in how.get("observers", ())]
-    return await orchestrator.start(
-        run_id, graph, accept_code=how.get("accept_code", False), subscriptions=subscriptions
-    )
+    return await orchestrator.start(run_id, graph, accept_code=how.get("accept_code", False), observation=observation)

@@ -1,15 +1,18 @@
 """What brings instances to where they run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from orchestrator.observers.tracing import Carrier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hint:
     """Word that an instance is queued in the ledger; it holds ids only, may be lost, doubled or late.
 
-    `label` and `key` are what people read in Flower; `queue` is the user's own, where the fan-out names one.
+    `label` and `key` are what people read in Flower; `queue` is the user's own, where the fan-out names one;
+    `trace` is what its instances are traced by.
     """
 
     run_id: str
@@ -21,6 +24,7 @@ class Hint:
     label: str
     key: str | None = None
     queue: str | None = None
+    trace: Carrier = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

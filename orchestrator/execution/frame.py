@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import FanOutKey, Level, Lineage
 from orchestrator.observers.emitter import Emitter, Unheard
+from orchestrator.observers.tracing import Tracing, Untraced
 from orchestrator.report import Report
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Frame:
     journal: Journal
     fan_outs: FanOuts
     emitter: Emitter = field(default_factory=Unheard)
+    tracing: Tracing = field(default_factory=Untraced)
     namespace: tuple[str, ...] = ()
     levels: tuple[Level, ...] = ()
     lineage: Lineage = ()

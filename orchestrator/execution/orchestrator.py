@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -17,7 +17,7 @@ from orchestrator.errors import FingerprintMismatch, OperatorError, RecordOutdat
 from orchestrator.execution.drive import Drive
 from orchestrator.execution.handle import RunHandle
 from orchestrator.execution.lane import Lane, Options, forget
-from orchestrator.observers.subscription import Subscription
+from orchestrator.observers.observation import Observation
 from orchestrator.state import State
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ StateT = TypeVar("StateT", bound=State, default=State)
 class Orchestrator:
     """Submits runs to a store, and drives those it becomes the owner of; their instances go to `lane`.
 
-    `is_dead` tells of an owner's text that its process is surely gone, so that its lease need not be waited for.
+    `is_dead` tells of an owner's text that its process is surely gone, so that its lease need not be waited for;
+    `observation` is what observes every invocation of it.
     """
 
     def __init__(
@@ -39,11 +40,13 @@ class Orchestrator:
         lane: Lane,
         options: Options,
         is_dead: Callable[[str], bool] = lambda _owner: False,
+        observation: Observation | None = None,
     ) -> None:
         self._store = store
         self._lane = lane
         self._options = options
         self._is_dead = is_dead
+        self._observation = observation or Observation()
 
     @property
     def lease(self) -> timedelta:
@@ -83,7 +86,7 @@ class Orchestrator:
         accept_code: bool = False,
         accept_older_record: bool = False,
         seen: Seen | None = None,
-        subscriptions: Sequence[Subscription] = (),
+        observation: Observation | None = None,
     ) -> RunHandle[StateT]:
         """Become the owner of a run and drive it in a task of this loop, from where it was.
 
@@ -95,7 +98,7 @@ class Orchestrator:
             accept_code: whether to go on although the run was made by another version of the graph.
             accept_older_record: whether to go on although the record is older than what the ledger has seen.
             seen: how the caller saw the run, where only the run as it was then is meant.
-            subscriptions: the observers of this invocation.
+            observation: what observes this invocation, beside what observes all of this orchestrator's.
 
         Raises:
             CheckpointNotFound, RunAmbiguous: there is no such run, or several.
@@ -118,9 +121,8 @@ class Orchestrator:
         except RunIsOver:
             # Another orchestrator has just brought it to its end.
             return await self._concluded(await self._store.find(run.run_id), graph)
-        drive = Drive(
-            self._store, self._lane, self._options, run=run, graph=graph, own=own, subscriptions=subscriptions
-        )
+        observed = (observation or Observation()).beside(self._observation)
+        drive = Drive(self._store, self._lane, self._options, run=run, graph=graph, own=own, observation=observed)
         return RunHandle(run.run_id, own.invocation_id, asyncio.create_task(drive.drive()), drive)
 
     async def _seen_by_ledger(self, run: Run, *, accept_older_record: bool) -> int:

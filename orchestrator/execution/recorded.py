@@ -19,6 +19,7 @@ from orchestrator.fan_out.progress import OpenFanOut
 from orchestrator.fan_out.recorder import Recorder
 from orchestrator.instance.inline import brief
 from orchestrator.observers.reported import ReportedEvents
+from orchestrator.observers.tracing import current_span
 from orchestrator.report import Report
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class RecordedFanOuts:
         check_drift(plan, kept)
         fan_out = await self._patience.until_done(lambda: self._taken_up(plan, frame))
         fan_out.heard = ReportedEvents(frame, plan.node.name, plan.state)
+        fan_out.span = current_span()
         self._seen[fan_out.id] = fan_out
         await self._recorders[plan.node.run_on].complete(fan_out)
         await self._forget(fan_out.id)

@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.execution.frame import FanOuts
+from orchestrator.execution.frame import Frame
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.instance.kept import Keep, in_ledger
 from orchestrator.instance.run import Runtime
 from orchestrator.ledger.memory import MemoryLedger
-from orchestrator.observers.emitter import Emitter
+from orchestrator.observers.tracing import Tracing, Untraced
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -17,24 +17,25 @@ SLOTS = 1000
 """Instances stepped here only wait for those nested in them, so that many may be open at once."""
 
 
-def stepping_lane(graph: "Graph[Any]", fan_outs: FanOuts, options: Options, *, emitter: Emitter, keep: Keep) -> Lane:
-    """A lane of this process whose instances dispatch their nested fan-outs through `fan_outs`.
+def stepping_lane(frame: Frame, options: Options, *, keep: Keep) -> Lane:
+    """A lane of this process whose instances dispatch their nested fan-outs as the run with that frame does.
 
     What happens in them is told and kept at once, since nothing of it comes from elsewhere.
     """
     ledger = MemoryLedger(max_bytes=options.max_item_bytes)
     runtime = Runtime(
         worker=options.owner,
-        find=lambda _name, _fingerprint: graph,
+        find=lambda _name, _fingerprint: frame.root,
         code_version=options.code_version,
-        fan_outs=fan_outs,
-        emitter=emitter,
+        fan_outs=frame.fan_outs,
+        emitter=frame.emitter,
+        tracing=frame.tracing,
         keep=keep,
     )
     return Lane(ledger=ledger, executor=LocalExecutor(ledger, runtime, slots=SLOTS))
 
 
-def local_lane(graph: "Graph[Any]", options: Options, *, slots: int = 64) -> Lane:
+def local_lane(graph: "Graph[Any]", options: Options, *, slots: int = 64, tracing: Tracing | None = None) -> Lane:
     """A lane of this process for a whole run, without workers."""
     ledger = MemoryLedger(max_bytes=options.max_item_bytes)
     runtime = Runtime(
@@ -42,5 +43,6 @@ def local_lane(graph: "Graph[Any]", options: Options, *, slots: int = 64) -> Lan
         find=lambda _name, _fingerprint: graph,
         code_version=options.code_version,
         keep=in_ledger(ledger.progress),
+        tracing=tracing or Untraced(),
     )
     return Lane(ledger=ledger, executor=LocalExecutor(ledger, runtime, slots=slots))

@@ -13,6 +13,7 @@ from orchestrator.graph.node import FanOutNode, FunctionNode, Node, ParallelBran
 from orchestrator.merge import merged
 from orchestrator.middleware.chain import compose
 from orchestrator.observers.site import Site, at, node_site
+from orchestrator.observers.tracing import within
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -38,7 +39,7 @@ async def step(graph: "Graph[Any]", node: Node, state: Any, frame: Frame) -> tup
     Returns:
         The state after it, and where its edge leads.
     """
-    site = node_site(frame, node.name, is_silent=isinstance(node, SubgraphNode))
+    site = node_site(frame, node.name, subject=node, is_silent=isinstance(node, SubgraphNode))
     chain = compose((*graph.middleware, *node.middleware), partial(attempt, node, site=site))
     with at(site), site.until_over():
         update = await as_graph_error(node.name, state, chain(state), is_users=isinstance(node, FunctionNode))
@@ -53,7 +54,8 @@ async def attempt(node: Node, state: Any, *, site: Site) -> Any:
     """Try a node once: what is innermost in its middleware."""
     site.started(state)
     try:
-        return await execute(node, state, frame=site.frame)
+        with within(site.span):
+            return await execute(node, state, frame=site.frame)
     except BaseException as error:
         site.failed(graph_error(node.name, state, error, is_users=isinstance(node, FunctionNode)))
         raise

@@ -74,8 +74,10 @@ class Dispatcher:
             claim_deadline_seconds=self._options.claim_deadline.total_seconds(),
         )
         crashpoint("after_queue_before_publish")
-        queued = (item.slot for item, answer in zip(items, answers, strict=True) if answer is QueueAnswer.OK)
-        self._untold.extend(fan_out.hint(slot) for slot in queued)
+        for item, answer in zip(items, answers, strict=True):
+            if answer is QueueAnswer.OK:
+                fan_out.span.dispatched(item.slot.index)
+                self._untold.append(fan_out.hint(item.slot))
 
     async def _fitting(self, fan_out: OpenFanOut, slots: Sequence[Slot]) -> AsyncIterator[QueuedItem]:
         """The items that the ledger has room for; one that it holds already needs none."""

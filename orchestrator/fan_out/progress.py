@@ -15,6 +15,7 @@ from orchestrator.fan_out.inside import Inside
 from orchestrator.fan_out.plan import Plan
 from orchestrator.identity import Slot
 from orchestrator.ledger.view import LiveInstance, LiveState, Opening, QueuedItem
+from orchestrator.observers.tracing import NO_SPAN, Span
 from orchestrator.report import Report
 
 
@@ -27,7 +28,8 @@ class OpenFanOut:
     committed and not closed in the ledger yet. `ended` is resolved when all is recorded, or with the reason why it
     never will be. `failure` is the first failure under `fail_fast`. `heard` is told of all that is recorded, once.
     `inside` is what is recorded inside instances that are not recorded themselves. `sizes` are the bytes of the
-    items that the ledger holds, as far as they are known: 0 for what an earlier owner has queued.
+    items that the ledger holds, as far as they are known: 0 for what an earlier owner has queued. `span` is that of
+    the fan-out node's attempt.
     """
 
     plan: Plan
@@ -49,6 +51,7 @@ class OpenFanOut:
     inside: dict[int, Inside] = field(default_factory=dict)
     deliveries: Deliveries = field(default_factory=Deliveries)
     sizes: dict[int, int] = field(default_factory=dict)
+    span: Span = NO_SPAN
     _next: Iterator[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -128,6 +131,7 @@ class OpenFanOut:
         slot = row.report.slot
         if not self.has(slot):
             self.heard.ended(row.report)
+            self.span.saved(slot.index)
         self.unclosed[slot.index] = slot
         self.outstanding.pop(slot.index, None)
         self.sizes.pop(slot.index, None)
@@ -158,6 +162,7 @@ class OpenFanOut:
             label=f"{briefing.graph}/{self.plan.key.path}",
             key=self.plan.item_key(slot.index),
             queue=self.plan.node.queue,
+            trace=briefing.trace,
         )
 
     def opening(self, created_at: str) -> Opening:

@@ -22,6 +22,7 @@ from orchestrator.graph.warning import CompileWarning
 from orchestrator.middleware.chain import Middleware
 from orchestrator.observers.delivery import Delivery
 from orchestrator.observers.subscription import Subscription
+from orchestrator.observers.tracing import Tracing, Untraced
 from orchestrator.state import State
 
 StateT = TypeVar("StateT", bound=State, covariant=True, default=State)
@@ -32,8 +33,8 @@ class Graph(Generic[StateT]):
     """A checked graph. Its nodes and edges do not change any more.
 
     `edges` holds one edge a node, by the node's name; a node without one leads to END. `module` is where it was
-    compiled, and `label` the name it was given, if any. `subscriptions` are the observers attached to it, `deliveries`
-    the queues of its invocations of this process.
+    compiled, and `label` the name it was given, if any. `subscriptions` are the observers attached to it, `tracings`
+    those that trace, `deliveries` the queues of its invocations of this process.
     """
 
     state_class: type[StateT]
@@ -47,6 +48,7 @@ class Graph(Generic[StateT]):
     warnings: tuple[CompileWarning, ...] = ()
     migrations: StateMigrations = field(default_factory=StateMigrations)
     subscriptions: list[Subscription] = field(default_factory=list, init=False)
+    tracings: list[Tracing] = field(default_factory=list, init=False)
     deliveries: WeakSet[Delivery] = field(default_factory=WeakSet, init=False)
     _found: str | None = field(default=None, init=False)
 
@@ -73,6 +75,11 @@ class Graph(Generic[StateT]):
     @cached_property
     def codec(self) -> Codec[StateT]:
         return Codec.of(self.state_class)
+
+    @property
+    def tracing(self) -> Tracing:
+        """What traces its invocations: the one attached last."""
+        return self.tracings[-1] if self.tracings else Untraced()
 
     @cached_property
     def tells(self) -> bool:

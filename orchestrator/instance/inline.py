@@ -12,6 +12,7 @@ from orchestrator.fan_out.fan_in import fold_of
 from orchestrator.identity import Slot
 from orchestrator.instance.kept import Kept
 from orchestrator.ledger.claim import Claimed
+from orchestrator.observers.tracing import current_span
 from orchestrator.report import Outcome, Report
 
 if TYPE_CHECKING:
@@ -45,11 +46,13 @@ class InlineFanOuts:
         briefing = brief(plan, frame, max_result_bytes=self._max_result_bytes)
         limit = plan.concurrency if isinstance(plan.concurrency, int) else plan.count
         places = asyncio.Semaphore(limit)
+        span = current_span()
 
         async def one(index: int) -> Report:
             if index in found:
                 return found[index]
             async with places:
+                span.dispatched(index)
                 report = await self._run(self._claimed(plan, briefing, index), briefing)
             return self._taken(plan, report)
 
@@ -91,6 +94,7 @@ def brief(plan: "Plan", frame: Frame, *, max_result_bytes: int) -> Briefing:
         time_limit_seconds=None if limit is None else limit.total_seconds(),
         levels=frame.levels,
         events_wanted=frame.emitter.is_wanted,
+        trace=current_span().carrier(plan.count),
     )
 
 

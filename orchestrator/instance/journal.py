@@ -85,6 +85,7 @@ class InstanceJournal:
         completed = graph.nodes[node]
         if self._kept is not None and isinstance(completed, FunctionNode) and completed.durable:
             await self._keep(self._kept, namespace)
+            site.span.saved()
 
     async def _keep(self, kept: Kept, namespace: tuple[str, ...]) -> None:
         """Keep the node that was completed there, and where the graphs around it are."""

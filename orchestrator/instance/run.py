@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -24,7 +25,8 @@ from orchestrator.ledger.claim import Claimed
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.middleware.chain import compose
 from orchestrator.observers.emitter import Collected, Emitter, Unheard
-from orchestrator.observers.site import at, boundary_site
+from orchestrator.observers.site import Site, at, boundary_site
+from orchestrator.observers.tracing import CANCELLED, Tracing, Untraced, within
 from orchestrator.observers.wire import encode
 from orchestrator.report import ErrorRecord, Outcome, Position, Report
 
@@ -41,6 +43,7 @@ class Runtime:
     `worker` is its name, as reports carry it. `find` gives the graph of a name and a fingerprint, or raises
     GraphNotFound. `fan_outs` runs the fan-outs that are nested in an instance; by default they run inline, here.
     `emitter` takes the events at once; without one they are collected and travel with the report.
+    `tracing` opens the spans of what runs here.
     `keep` stores what an instance tells while it runs; `kept` is the outermost instance's, for those nested in it.
     """
 
@@ -51,6 +54,7 @@ class Runtime:
     emitter: Emitter | None = None
     keep: Keep | None = None
     kept: Kept | None = None
+    tracing: Tracing = field(default_factory=Untraced)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +100,12 @@ async def run_instance(work: Claimed, briefing: Briefing, runtime: Runtime, canc
     telling = replace(runtime, emitter=runtime.emitter or collected, kept=kept)
     with entered(_context(work, briefing, cancellation)):
         frame = _frame(work, briefing, telling, journal=journal, cancellation=cancellation)
-        call = _call(work, briefing, frame, attempts)
+        site = boundary_site(frame)
+        call = _call(work, briefing, site, attempts)
         own = None if runtime.kept else kept
-        ended = await attempt(call if own is None else _keeping(call, own), briefing, cancellation)
+        with _traced(work, briefing, site, worker=runtime.worker) as tell:
+            ended = await attempt(call if own is None else _keeping(call, own), briefing, cancellation)
+            tell(ended)
     times = Times(started_at, time.perf_counter() - clock, max(attempts.count, 1))
     return report_of(work, briefing, runtime, ended=ended, times=times, trail=_trail(ended, journal, collected))
 
@@ -169,8 +176,9 @@ def _cancelled(error: asyncio.CancelledError, cancellation: Cancellation) -> End
     return Ended(Outcome.CANCELLED)
 
 
-async def _call(work: Claimed, briefing: Briefing, frame: Frame, attempts: Attempts) -> str:
+async def _call(work: Claimed, briefing: Briefing, site: Site, attempts: Attempts) -> str:
     """Run the subgraph behind the instance's middleware; its contribution as JSON text."""
+    frame = site.frame
     node = frame.root.fan_out_at(frame.namespace)
 
     async def run_subgraph(state: "State") -> dict[str, Any]:
@@ -180,8 +188,28 @@ async def _call(work: Claimed, briefing: Briefing, frame: Frame, attempts: Attem
         return {name: getattr(end, name) for name in node.contributed_fields}
 
     chain = compose(node.instance_middleware, run_subgraph)
-    with at(boundary_site(frame)) as site:
+    with at(site):
         return _contribution(node, await chain(_first_state(node, work, briefing)), briefing)
+
+
+@contextmanager
+def _traced(work: Claimed, briefing: Briefing, site: Site, *, worker: str) -> Iterator[Callable[[Ended], None]]:
+    """Run within the span of this delivery, which is told how the instance ended; one that is not was given up."""
+    facts = {"fan_out.item_key": work.key, "delivery_attempt": work.delivery, "worker": worker}
+    span = site.frame.tracing.instance(site, briefing.trace, facts)
+
+    def tell(ended: Ended) -> None:
+        span.note({"outcome": ended.outcome.value})
+        error = ended.error
+        if error is not None and error.chain:
+            error = replace(error, category=error.chain[0].category)
+        span.end(error or (CANCELLED if ended.outcome is Outcome.CANCELLED else None))
+
+    try:
+        with within(span):
+            yield tell
+    finally:
+        span.end(CANCELLED)
 
 
 async def _keeping(call: Awaitable[str], kept: Kept) -> str:
@@ -221,6 +249,7 @@ def _frame(
         journal=journal,
         fan_outs=runtime.fan_outs or InlineFanOuts(run_nested, work, briefing.max_result_bytes, kept=runtime.kept),
         emitter=runtime.emitter or Unheard(),
+        tracing=runtime.tracing,
         namespace=(*key.namespace, key.node),
         levels=(*briefing.levels, Level(key.node, index=work.slot.index)),
         lineage=key.enclosing(work.slot.index),

@@ -1,13 +1,15 @@
 """Where user code runs, so that what happens there can be told: a node attempt, a whole instance, a whole branch."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.context import current_attempt_index
-from orchestrator.middleware.cause_chain import classify_cause_chain, derived_link
+from orchestrator.graph.node import BranchSpec, FunctionNode
+from orchestrator.middleware.cause_chain import classify_cause_chain, derived_link, error_record
 from orchestrator.observers.event import (
     CaughtException,
     CheckpointSavedEvent,
@@ -16,9 +18,12 @@ from orchestrator.observers.event import (
     Phase,
     SaveKind,
 )
+from orchestrator.observers.tracing import CANCELLED, NO_SPAN, Span, current_span
+from orchestrator.report import ErrorRecord
 
 if TYPE_CHECKING:
     from orchestrator.execution.frame import Frame
+    from orchestrator.graph.node import Node
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,14 +32,16 @@ class Site:
 
     The attempts of a node are a pair of events each. One that raised is completed when the next one starts, when its
     failure was isolated, or when the middleware gave up: a middleware that recovers makes it a success.
-    `is_silent` where only what is inside has events.
+    `is_silent` where only what is inside has events. `subject` is what each attempt has a span of, None for nothing.
     """
 
     frame: "Frame"
     namespace: tuple[str, ...]
+    subject: "Node | BranchSpec | None" = None
     is_silent: bool = False
     attempt_index: int = 0
     step: int = field(init=False)
+    span: Span = field(default=NO_SPAN, init=False)
     _pre_state: Any = None
     _is_open: bool = False
     _error: BaseException | None = None
@@ -49,6 +56,7 @@ class Site:
             self.step = self.frame.emitter.next_step()
         self.attempt_index = current_attempt_index()
         self._pre_state, self._is_open, self._error = state, True, None
+        self.span = self._opened_span()
         self._emit(Phase.STARTED)
 
     def failed(self, error: BaseException) -> None:
@@ -86,6 +94,7 @@ class Site:
 
     def saved(self, save_kind: SaveKind) -> None:
         """What it came to is durable."""
+        self.span.saved()
         if self.frame.emitter.is_wanted:
             event = CheckpointSavedEvent(**self._facts(), save_kind=save_kind)
             self.frame.emitter.emit(event, self.frame.namespace)
@@ -93,7 +102,27 @@ class Site:
     def _close(self, *, post_state: Any = None, error: BaseException | None = None) -> None:
         if self._is_open:
             self._is_open = False
+            self.span.end(None if error is None else self._told(error))
             self._emit(Phase.COMPLETED, post_state=post_state, error=error)
+
+    def _opened_span(self) -> Span:
+        match self.subject:
+            case None:
+                return NO_SPAN
+            case BranchSpec():
+                return self.frame.tracing.branch(self, current_span())
+            case _:
+                return self.frame.tracing.node(self, current_span())
+
+    def _told(self, error: BaseException) -> ErrorRecord | None:
+        """What its span says of an error: of a function what it raised, of what runs others that a step failed."""
+        if self.span is NO_SPAN:
+            return None
+        if isinstance(error, asyncio.CancelledError):
+            return CANCELLED
+        record = error_record(error)
+        category = record.category if isinstance(self.subject, FunctionNode) else record.chain[0].category
+        return replace(record, category=category)
 
     def _emit(self, phase: Phase, *, post_state: Any = None, error: BaseException | None = None) -> None:
         if self.is_silent or not self.frame.emitter.is_wanted:
@@ -122,9 +151,12 @@ class Site:
         }
 
 
-def node_site(frame: "Frame", node: str, *, is_silent: bool = False) -> Site:
-    """The site of a node in that frame."""
-    return Site(frame=frame, namespace=(*(level.node for level in frame.levels), node), is_silent=is_silent)
+def node_site(
+    frame: "Frame", name: str, *, subject: "Node | BranchSpec | None" = None, is_silent: bool = False
+) -> Site:
+    """The site of a node, or of a branch that is a function, in that frame."""
+    namespace = (*(level.node for level in frame.levels), name)
+    return Site(frame=frame, namespace=namespace, subject=subject, is_silent=is_silent)
 
 
 def boundary_site(frame: "Frame") -> Site:

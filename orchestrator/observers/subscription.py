@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.observers.event import CheckpointSavedEvent, Event, NodeEvent, Phase
 
@@ -41,11 +42,11 @@ class Subscription:
 class RemoveHandle:
     """Takes an observer off the graph that it was attached to."""
 
-    def __init__(self, subscriptions: list[Subscription], subscription: Subscription) -> None:
-        self._subscriptions = subscriptions
-        self._subscription = subscription
+    def __init__(self, attached: list[Any], one: Any) -> None:
+        self._attached = attached
+        self._one = one
 
     def remove(self) -> None:
         """Tell it nothing of later invocations; those under way go on telling it. Once more does nothing."""
-        if self._subscription in self._subscriptions:
-            self._subscriptions.remove(self._subscription)
+        if self._one in self._attached:
+            self._attached.remove(self._one)

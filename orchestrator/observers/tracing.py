@@ -16,6 +16,10 @@ Carrier = Mapping[str, str]
 """What another process needs to trace the instances of one fan-out under that node's span; empty: nothing."""
 
 
+CANCELLED = ErrorRecord(category="cancelled", message="it was cancelled", type="CancelledError")
+"""How a span ends whose work was stopped: no exception of its own."""
+
+
 class SpanKind(StrEnum):
     """What a span is of. A fork is a node whose instances or branches run beside each other."""
 
@@ -49,8 +53,8 @@ class Span(Protocol):
     def note(self, facts: Mapping[str, Any]) -> None:
         """Add attributes: names without the product's prefix, and numbers, texts, booleans or lists of one of these."""
 
-    def saved(self, facts: Mapping[str, Any]) -> None:
-        """Tell that what it came to is durable: a span of no length under this one."""
+    def saved(self, index: int | None = None) -> None:
+        """Tell that what it came to, or that instance of it, is durable: a span of no length under this one."""
 
     def carrier(self, instance_count: int) -> Carrier:
         """What the instances of this fan-out node's span are traced by, wherever they run."""
@@ -69,16 +73,16 @@ class Tracing(Protocol):
     def invocation(self, frame: "Frame") -> Span:
         """The root of one invocation's trace."""
 
-    def node(self, site: "Site", parent: Span | None) -> Span:
+    def node(self, site: "Site", parent: Span) -> Span:
         """One attempt at a node."""
 
-    def branch(self, site: "Site", parent: Span | None) -> Span:
-        """One branch of parallel branches; the site is that of the whole branch."""
+    def branch(self, site: "Site", parent: Span) -> Span:
+        """One branch of parallel branches: a whole one with its middleware, or one attempt at a function."""
 
     def instance(self, site: "Site", carrier: Carrier, facts: Mapping[str, Any]) -> Span:
         """One delivery of an instance, under the fan-out node's span that the carrier comes from."""
 
-    def call(self, name: str, facts: Mapping[str, Any], parent: Span | None) -> Span:
+    def call(self, name: str, facts: Mapping[str, Any], parent: Span) -> Span:
         """A call of a model or another service; `facts` whose names begin with `gen_ai.` keep these names."""
 
 
@@ -95,7 +99,7 @@ class NoSpan:
     def note(self, _facts: Mapping[str, Any]) -> None:
         return None
 
-    def saved(self, _facts: Mapping[str, Any]) -> None:
+    def saved(self, _index: int | None = None) -> None:
         return None
 
     def carrier(self, _instance_count: int) -> Carrier:
@@ -117,33 +121,30 @@ class Untraced:
     def invocation(self, _frame: "Frame") -> Span:
         return NO_SPAN
 
-    def node(self, _site: "Site", _parent: Span | None) -> Span:
+    def node(self, _site: "Site", _parent: Span) -> Span:
         return NO_SPAN
 
-    def branch(self, _site: "Site", _parent: Span | None) -> Span:
+    def branch(self, _site: "Site", _parent: Span) -> Span:
         return NO_SPAN
 
     def instance(self, _site: "Site", _carrier: Carrier, _facts: Mapping[str, Any]) -> Span:
         return NO_SPAN
 
-    def call(self, _name: str, _facts: Mapping[str, Any], _parent: Span | None) -> Span:
+    def call(self, _name: str, _facts: Mapping[str, Any], _parent: Span) -> Span:
         return NO_SPAN
 
 
 _span: ContextVar[Span | None] = ContextVar("rollforward_span", default=None)
 
 
-def current_span() -> Span | None:
-    """The innermost open span that this code runs in; None outside any."""
-    return _span.get()
+def current_span() -> Span:
+    """The innermost open span that this code runs in; one of nothing outside any."""
+    return _span.get() or NO_SPAN
 
 
 @contextmanager
 def within(span: Span) -> Iterator[None]:
     """Make `span` the current one, here and for instrumented clients."""
-    if span is NO_SPAN:
-        yield
-        return
     kept = _span.set(span)
     try:
         with span.current():

@@ -18,6 +18,7 @@ from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.execution.stepping import local_lane
 from orchestrator.observers.delivery import DrainSummary
 from orchestrator.observers.event import Event, NodeEvent
+from orchestrator.observers.observation import Observation
 from orchestrator.observers.subscription import Subscription
 from tests.conformance.building import LABEL, Building
 from tests.conformance.document import Case, Section, UnknownDirective
@@ -175,7 +176,7 @@ class Player:
 
         async def start(subscriptions: Sequence[Subscription]) -> Any:
             run = await orchestrator.submit(graph, state, **ids)
-            return await orchestrator.start(run.run_id, graph, subscriptions=subscriptions)
+            return await orchestrator.start(run.run_id, graph, observation=Observation(tuple(subscriptions)))
 
         drain = section.section("invoke").section("drain") if "invoke" in section else section.section("drain")
         timeout = drain.take("timeout_seconds")
@@ -203,7 +204,7 @@ class Player:
         orchestrator = Orchestrator(self.store, lane=self._lane(graph), options=options(), is_dead=lambda _owner: True)
 
         async def start(subscriptions: Sequence[Subscription]) -> Any:
-            return await orchestrator.start(run_id, graph, subscriptions=subscriptions)
+            return await orchestrator.start(run_id, graph, observation=Observation(tuple(subscriptions)))
 
         return start
 
