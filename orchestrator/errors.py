@@ -12,7 +12,6 @@ RollforwardError
 │   ├── RunAmbiguous              the prefix fits several runs
 │   ├── RunExists                 a run of that id is already kept
 │   ├── RunIsDriven               a live orchestrator owns the run
-│   ├── RecordOutdated            the run's record is older than its ledger
 │   ├── FingerprintMismatch       the run was made by another version of the graph
 │   └── CheckpointRecordInvalid   the record does not fit the graph or the items
 ├── OperatorError                 whoever runs the deployment brings something back
@@ -39,7 +38,7 @@ Those that only one place raises stand there, under the branch that fits:
 
 CallerError     NameTooLong (orchestrator/fan_out/plan), TooManyFailures (orchestrator/execution/mapping),
                 StateMigrationMissing, StateMigrationFailed, StateMigrationAmbiguous
-                (orchestrator/checkpoint/migration), RunIsOver (orchestrator/checkpoint/protocol),
+                (orchestrator/checkpoint/migration), RecordOutdated, RunIsOver (orchestrator/checkpoint/protocol),
                 ObserverNotAvailableInWorker (orchestrator/observers/draining), CheckpointUrlUnknown, DriverMissing
                 (backends/opening), RedisNotNamed (workers/opening), GraphModuleBroken (workers/graph_list),
                 GraphNotLoaded (rollforward/graph_address), NotImportable (rollforward/mapping), FolderInUse
@@ -178,19 +177,6 @@ class RunIsDriven(CallerError):
         super().__init__(
             f"run {run_id} is being driven by {owner}; watch it with `rollforward status {run_id} --watch`, "
             "or try again when that process has ended"
-        )
-
-
-class RecordOutdated(CallerError):
-    """The record of a run is older than its ledger: the database was restored from a backup."""
-
-    category = "checkpoint_outdated"
-
-    def __init__(self, run_id: str) -> None:
-        self.run_id = run_id
-        super().__init__(
-            f"the ledger knows a later owner of run {run_id} than its record does: the database is older than it was. "
-            f"Restore a later one, or run again what it lacks: `rollforward resume {run_id} --accept-older-record`"
         )
 
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
         StateMigrationFailed,
         StateMigrationMissing,
     )
+    from orchestrator.checkpoint.protocol import (
+        RecordOutdated,
+    )
     from orchestrator.compiled import (
         CompiledGraph,
     )
@@ -49,7 +52,6 @@ if TYPE_CHECKING:
         OperatorError,
         ParallelBranchesBranchFailed,
         PayloadTooLarge,
-        RecordOutdated,
         ReducerError,
         RemoteError,
         RollforwardError,
@@ -279,7 +281,6 @@ _HOMES = {
         "OperatorError",
         "ParallelBranchesBranchFailed",
         "PayloadTooLarge",
-        "RecordOutdated",
         "ReducerError",
         "RemoteError",
         "RollforwardError",
@@ -343,6 +344,7 @@ _HOMES = {
         "StateMigrationFailed",
         "StateMigrationMissing",
     ),
+    "orchestrator.checkpoint.protocol": ("RecordOutdated",),
     "orchestrator.state": ("State",),
     "rollforward.mapping": ("ItemResult", "MapHandle", "MapOptions", "MapRun", "map", "start_map"),
     "workers.dispatch": ("CeleryExecutor",),

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.checkpoint.protocol import RunIsOver
+from orchestrator.checkpoint.protocol import RecordOutdated, RunIsOver
 from orchestrator.checkpoint.row import Mark, Run, RunFilter, RunOrder, RunStatus, Seen
-from orchestrator.errors import GraphNotFound, OperatorError, RecordOutdated, RollforwardError
+from orchestrator.errors import GraphNotFound, OperatorError, RollforwardError
 from orchestrator.execution.handle import RunHandle
 from orchestrator.graph.registry import registry
 from rollforward.assembly import Assembly, assembled

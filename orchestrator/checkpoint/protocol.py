@@ -29,6 +29,19 @@ from orchestrator.identity import Slot
 from orchestrator.report import ErrorRecord
 
 
+class RecordOutdated(CallerError):
+    """The record of a run is older than its ledger: the database was restored from a backup."""
+
+    category = "checkpoint_outdated"
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(
+            f"the ledger knows a later owner of run {run_id} than its record does: the database is older than it was. "
+            f"Restore a later one, or run again what it lacks: `rollforward resume {run_id} --accept-older-record`"
+        )
+
+
 class RunIsOver(CallerError):
     """The run has succeeded or was cancelled: there is nothing left to drive."""
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypeVar
 
 from orchestrator.checkpoint.migration import load_state
-from orchestrator.checkpoint.protocol import CheckpointStore, RunIsOver
+from orchestrator.checkpoint.protocol import CheckpointStore, RecordOutdated, RunIsOver
 from orchestrator.checkpoint.row import NewRun, Ownership, Run, RunStatus, Seen
-from orchestrator.errors import FingerprintMismatch, OperatorError, RecordOutdated, RunCancelled
+from orchestrator.errors import FingerprintMismatch, OperatorError, RunCancelled
 from orchestrator.execution.drive import Drive
 from orchestrator.execution.handle import RunHandle
 from orchestrator.execution.lane import Lane, Options, forget

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from orchestrator.checkpoint.memory import MemoryStore
+from orchestrator.checkpoint.protocol import RecordOutdated
 from orchestrator.checkpoint.verify import verify
-from orchestrator.errors import LedgerUnavailable, NodeException, RecordOutdated
+from orchestrator.errors import LedgerUnavailable, NodeException
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.orchestrator import Orchestrator
