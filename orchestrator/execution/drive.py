@@ -28,6 +28,7 @@ from orchestrator.fan_out.inner import InnerRecords
 from orchestrator.fan_out.recorder import Recorder
 from orchestrator.ledger.claim import Held
 from orchestrator.middleware.cause_chain import error_record
+from orchestrator.observers import metric
 from orchestrator.observers.delivery import Delivery
 from orchestrator.observers.draining import know
 from orchestrator.observers.listeners import Listeners
@@ -80,6 +81,11 @@ class Drive(Generic[StateT]):
         told = (self._patience.health, *(recorder.health for recorder in self._recorders.values()))
         return next((health for health in told if health is not None), None)
 
+    def _told_health(self) -> str | None:
+        health = self.health
+        self._options.meter.set(metric.PAUSED, int(health is not None), (self._graph.name,), of=self)
+        return health
+
     @property
     def counts(self) -> tuple[FanOutCount, ...]:
         return () if self._fan_outs is None else self._fan_outs.counts()
@@ -103,7 +109,7 @@ class Drive(Generic[StateT]):
             RunCancelled, Fenced: the run was cancelled, or is another's.
         """
         lease = asyncio.create_task(
-            keep_lease(self._store, self._own, self._options, health=lambda: self.health, stop=self.stop)
+            keep_lease(self._store, self._own, self._options, health=self._told_health, stop=self.stop)
         )
         try:
             state = await self._walked()

@@ -8,6 +8,7 @@ from typing import Protocol
 from orchestrator.errors import Fenced, LedgerLost, OperatorError
 from orchestrator.execution.executor import Executor
 from orchestrator.ledger.protocol import LedgerReader, OrchestratorLedger
+from orchestrator.observers.meter import UNMETERED, Meter
 from orchestrator.report import DEFAULT_PAYLOAD_BYTES
 
 
@@ -50,3 +51,4 @@ class Options:
     max_deliveries: int = 3
     max_item_bytes: int = DEFAULT_PAYLOAD_BYTES
     code_version: str | None = None
+    meter: Meter = UNMETERED

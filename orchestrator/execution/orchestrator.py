@@ -17,6 +17,7 @@ from orchestrator.errors import FingerprintMismatch, OperatorError, RunCancelled
 from orchestrator.execution.drive import Drive
 from orchestrator.execution.handle import RunHandle
 from orchestrator.execution.lane import Lane, Options, forget
+from orchestrator.execution.measured import measured
 from orchestrator.observers.observation import Observation
 from orchestrator.state import State
 
@@ -123,7 +124,9 @@ class Orchestrator:
             return await self._concluded(await self._store.find(run.run_id), graph)
         observed = (observation or Observation()).beside(self._observation)
         drive = Drive(self._store, self._lane, self._options, run=run, graph=graph, own=own, observation=observed)
-        return RunHandle(run.run_id, own.invocation_id, asyncio.create_task(drive.drive()), drive)
+        return RunHandle(
+            run.run_id, own.invocation_id, asyncio.create_task(measured(drive, graph, self._options.meter)), drive
+        )
 
     async def _seen_by_ledger(self, run: Run, *, accept_older_record: bool) -> int:
         """The epoch that the ledger knows of the run; 0 where it is away."""

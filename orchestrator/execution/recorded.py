@@ -14,6 +14,7 @@ from orchestrator.execution.patience import Patience
 from orchestrator.execution.status import FanOutCount
 from orchestrator.fan_out.deliveries import Deliveries
 from orchestrator.fan_out.fan_in import fold_of
+from orchestrator.fan_out.measured import Measured
 from orchestrator.fan_out.plan import Plan, check_drift
 from orchestrator.fan_out.progress import OpenFanOut
 from orchestrator.fan_out.recorder import Recorder
@@ -57,6 +58,7 @@ class RecordedFanOuts:
         kept = await self._patience.until_done(lambda: self._store.open_fan_out(self._ownership, row))
         check_drift(plan, kept)
         fan_out = await self._patience.until_done(lambda: self._taken_up(plan, frame))
+        fan_out.measured = Measured(self._options.meter, fan_out.briefing.graph, plan.key.path)
         fan_out.heard = ReportedEvents(frame, plan.node.name, plan.state)
         fan_out.span = current_span()
         self._seen[fan_out.id] = fan_out

@@ -49,16 +49,19 @@ class Dispatcher:
             return
         briefing = fan_out.briefing
         capacity = await self._lane.executor.capacity(briefing.graph, briefing.fingerprint)
+        fan_out.measured.slots(capacity.slots)
         self.health = None if capacity.slots else _no_worker(briefing.graph, briefing.fingerprint)
         room = window(fan_out.plan.concurrency, capacity) - len(fan_out.outstanding)
         # Those that were declined wait for a worker that has their graph: the others would decline them again.
         due_at = asyncio.get_running_loop().time() if capacity.slots else -math.inf
         limit = min(max(room, 0), LARGEST_BATCH) if self._pressure.has_room else 0
         slots = fan_out.take(limit, due_at)
+        again = {slot for slot in slots if slot.index in fan_out.sizes}
         try:
             items = [item async for item in self._fitting(fan_out, slots)]
             if items:
-                await self._queue(fan_out, items)
+                queued = await self._queue(fan_out, items)
+                fan_out.measured.queued(len(queued), again=len(again.intersection(queued)))
         except OperatorError:
             fan_out.bring_back(slots)
             raise
@@ -66,7 +69,7 @@ class Dispatcher:
         fan_out.bring_back(slot for slot in slots if slot not in fitting)
         await self._tell()
 
-    async def _queue(self, fan_out: OpenFanOut, items: Sequence[QueuedItem]) -> None:
+    async def _queue(self, fan_out: OpenFanOut, items: Sequence[QueuedItem]) -> list[Slot]:
         answers = await self._lane.ledger.queue(
             self._ownership.run_id,
             self._ownership.epoch,
@@ -74,10 +77,11 @@ class Dispatcher:
             claim_deadline_seconds=self._options.claim_deadline.total_seconds(),
         )
         crashpoint("after_queue_before_publish")
-        for item, answer in zip(items, answers, strict=True):
-            if answer is QueueAnswer.OK:
-                fan_out.span.dispatched(item.slot.index)
-                self._untold.append(fan_out.hint(item.slot))
+        queued = [item.slot for item, answer in zip(items, answers, strict=True) if answer is QueueAnswer.OK]
+        for slot in queued:
+            fan_out.span.dispatched(slot.index)
+            self._untold.append(fan_out.hint(slot))
+        return queued
 
     async def _fitting(self, fan_out: OpenFanOut, slots: Sequence[Slot]) -> AsyncIterator[QueuedItem]:
         """The items that the ledger has room for; one that it holds already needs none."""

@@ -12,6 +12,7 @@ from orchestrator.execution.executor import Hint
 from orchestrator.fan_out.deliveries import Deliveries
 from orchestrator.fan_out.heard import Heard, Unheard
 from orchestrator.fan_out.inside import Inside
+from orchestrator.fan_out.measured import Measured
 from orchestrator.fan_out.plan import Plan
 from orchestrator.identity import Slot
 from orchestrator.ledger.view import LiveInstance, LiveState, Opening, QueuedItem
@@ -51,6 +52,7 @@ class OpenFanOut:
     inside: dict[int, Inside] = field(default_factory=dict)
     deliveries: Deliveries = field(default_factory=Deliveries)
     sizes: dict[int, int] = field(default_factory=dict)
+    measured: Measured = field(default_factory=Measured)
     span: Span = NO_SPAN
     _next: Iterator[int] = field(init=False)
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Sequence
 
 from orchestrator.checkpoint.protocol import Checkpointer
@@ -140,6 +141,7 @@ class Recorder:
         for fan_out in self._fan_outs():
             self._stopper.settle(fan_out)
             await self._dispatcher.fill(fan_out)
+            fan_out.measured.outstanding(len(fan_out.outstanding))
 
     async def _announce(self, fan_out: OpenFanOut) -> None:
         if not fan_out.is_announced:
@@ -200,12 +202,15 @@ class Recorder:
         """Commit what is reported, then close it: nothing leaves the ledger before the record has it."""
         mine = [report for report in self._reported.values() if report.slot.fan_out == fan_out.id]
         reports = sorted(mine, key=lambda report: report.slot.index)
+        fan_out.measured.reported(len(reports))
         await self._inner.take(fan_out, [report.slot for report in reports])
         rows = await self._rows(fan_out, [report for report in reports if not fan_out.has(report.slot)])
+        began = time.perf_counter()
         if rows:
             crashpoint("after_reports_before_commit")
             await self._checkpointer.record(self._ownership, [row.as_kept for row in rows])
             crashpoint("after_commit_before_close")
+        fan_out.measured.recorded(rows, time.perf_counter() - began)
         # Before anything can fail again: what is committed must not be taken for missing.
         for row in rows:
             fan_out.note(row)
@@ -248,6 +253,8 @@ class Recorder:
                 for report in await self._sweeper.sweep(fan_out):
                     self._reported[report.slot] = report
                 await self._record(fan_out)
+            if fan_out.measured.is_wanted:
+                fan_out.measured.seen(await self._ledger.live(self._ownership.run_id, fan_out.id))
 
     async def _wait_out(self, error: OperatorError, failures: int) -> None:
         log.warning("waiting for a service", extra={"run_id": self._ownership.run_id, "reason": str(error)})
@@ -266,6 +273,7 @@ class Recorder:
 
     def _forget(self, fan_out: OpenFanOut) -> None:
         self._open.pop(fan_out.id, None)
+        fan_out.measured.ended()
         for slot in [slot for slot in self._reported if slot.fan_out == fan_out.id]:
             del self._reported[slot]
 

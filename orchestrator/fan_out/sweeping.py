@@ -46,6 +46,7 @@ class Sweeper:
         if not lapsed:
             return []
         losses = [Loss(one.slot, one.owner, one.delivery, one.alone) for one in lapsed]
+        fan_out.measured.lost(len(losses))
         charged = await self._checkpointer.record_losses(self._ownership, losses)
         for loss in losses:
             fan_out.deliveries.note(loss)
@@ -87,6 +88,7 @@ class Sweeper:
                 continue
             pause = DECLINE_SECONDS[min(fan_out.declines[one.slot.index], len(DECLINE_SECONDS) - 1)]
             fan_out.declines[one.slot.index] += 1
+            fan_out.measured.declined()
             fan_out.deferred[one.slot.index] = (asyncio.get_running_loop().time() + pause, one.slot)
             log.warning(
                 "instance declined", extra={"index": one.slot.index, "worker": one.worker, "reason": one.reason}
