@@ -6,6 +6,12 @@ from typing import TYPE_CHECKING, Any
 from rollforward.neighbour import check_neighbours
 
 if TYPE_CHECKING:
+    from backends.telemetry.otel.observer import (
+        OTelObserver,
+    )
+    from backends.telemetry.otel.options import (
+        TracingOptions,
+    )
     from orchestrator.checkpoint.migration import (
         StateMigration,
         StateMigrationAmbiguous,
@@ -185,6 +191,7 @@ __all__ = [
     "MapRun",
     "NodeEvent",
     "NodeException",
+    "OTelObserver",
     "Observer",
     "ObserverNotAvailableInWorker",
     "OperatorError",
@@ -217,6 +224,7 @@ __all__ = [
     "StateValidationError",
     "TimingMiddleware",
     "TimingRecord",
+    "TracingOptions",
     "add_redactor",
     "append",
     "bounded_append",
@@ -247,6 +255,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "backends.telemetry.otel.observer": ("OTelObserver",),
+    "backends.telemetry.otel.options": ("TracingOptions",),
     "orchestrator.context": (
         "current_attempt_index",
         "current_correlation_id",

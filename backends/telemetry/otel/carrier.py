@@ -1,0 +1,60 @@
+"""What goes with a fan-out so that its instances are traced: the node's span, and which of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from opentelemetry.trace import INVALID_SPAN_ID, SpanContext, TraceFlags
+
+_PARENT = "traceparent"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The span of a fan-out node, as another process knows it: `traced` of its `count` instances are traced.
+
+    These are spread evenly over the indexes, so that every delivery of an instance is traced, or none. Where it is
+    `detached`, each has a trace of its own.
+    """
+
+    span: SpanContext
+    count: int
+    traced: int
+    detached: bool = False
+
+    def traces(self, index: int) -> bool:
+        """Whether that instance is one of those that are traced."""
+        return (index + 1) * self.traced // self.count > index * self.traced // self.count
+
+    def root_of(self, index: int) -> SpanContext:
+        """The root of an instance's own trace: the same in every delivery, another one in another invocation."""
+        digest = blake2b(f"{self.traceparent()}:{index}".encode(), digest_size=24).digest()
+        trace_id, span_id = int.from_bytes(digest[:16]), int.from_bytes(digest[16:])
+        return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+
+    def context_of(self, index: int) -> SpanContext:
+        """What the instance is under; not sampled where it is not traced."""
+        flags = self.span.trace_flags if self.traces(index) else TraceFlags(TraceFlags.DEFAULT)
+        return SpanContext(self.span.trace_id, self.span.span_id, is_remote=True, trace_flags=flags)
+
+    def traceparent(self) -> str:
+        """The span in the spelling of https://www.w3.org/TR/trace-context/."""
+        return f"00-{self.span.trace_id:032x}-{self.span.span_id:016x}-{self.span.trace_flags:02x}"
+
+    def carrier(self) -> dict[str, str]:
+        """The origin as texts."""
+        detached = {"detached": "1"} if self.detached else {}
+        return {_PARENT: self.traceparent(), "count": str(self.count), "traced": str(self.traced), **detached}
+
+
+def read_origin(carrier: Mapping[str, str]) -> Origin | None:
+    """The origin that a carrier was made of; None where it is of none."""
+    try:
+        _, trace_id, span_id, flags = carrier[_PARENT].split("-")
+        span = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
+        count, traced = int(carrier["count"]), int(carrier["traced"])
+    except (LookupError, ValueError):
+        return None
+    if span.span_id == INVALID_SPAN_ID or not 0 <= traced <= count or count < 1:
+        return None
+    return Origin(span, count, traced, detached="detached" in carrier)

@@ -1,0 +1,212 @@
+"""Traces runs with OpenTelemetry."""
+
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import Sampler
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, set_span_in_context
+
+from backends.telemetry.otel.attributes import (
+    INVOCATION,
+    everywhere,
+    metadata,
+    named,
+    of_branch,
+    of_instance,
+    of_invocation,
+    of_node,
+)
+from backends.telemetry.otel.carrier import Origin, read_origin
+from backends.telemetry.otel.ids import ChosenIds, choosing
+from backends.telemetry.otel.options import TracingOptions
+from backends.telemetry.otel.span import DroppedSpan, OpenSpan, Recording, link_to
+from orchestrator.context import current_attempt_index
+from orchestrator.graph.node import FunctionNode, SubgraphNode
+from orchestrator.observers.tracing import CANCELLED, NO_SPAN, Carrier, Span, SpanKind, current_span
+
+if TYPE_CHECKING:
+    from orchestrator.execution.frame import Frame
+    from orchestrator.observers.site import Site
+
+TRACER = "rollforward"
+
+
+class OTelObserver:
+    """Gives every invocation a trace; one observer serves any number of invocations at once.
+
+    Pass it among the `observers` of an invocation or attach it to a graph. A span's parent is handed on as a value,
+    in this process and to workers, so that nothing has to be looked up and no context has to be undone later. The
+    spans that are open are known by their invocation, and nothing of an invocation is left when it ends.
+
+    It owns a provider, which spans of instrumented clients can share (`provider`), and never the global one.
+
+    Args:
+        processors: where ended spans go, as `BatchSpanProcessor(OTLPSpanExporter())`.
+        options: what is traced.
+        resource: by default what `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say.
+        sampler: by default what `OTEL_TRACES_SAMPLER` says; it decides on whole traces.
+    """
+
+    def __init__(
+        self,
+        *processors: SpanProcessor,
+        options: TracingOptions | None = None,
+        resource: Resource | None = None,
+        sampler: Sampler | None = None,
+    ) -> None:
+        self.options = options or TracingOptions()
+        self.provider = TracerProvider(
+            sampler=sampler,
+            resource=resource or _resource(),
+            id_generator=ChosenIds(),
+            # One link for each instance with a trace of its own.
+            span_limits=SpanLimits(max_links=max(self.options.most_instances, 1)),
+        )
+        for processor in processors:
+            self.provider.add_span_processor(processor)
+        self._tracer = self.provider.get_tracer(TRACER)
+        self._lock = threading.Lock()
+        self._open: dict[str, dict[OpenSpan, None]] = {}
+        self._abandonments: dict[str, weakref.finalize[Any, Any]] = {}
+
+    @property
+    def open_invocations(self) -> tuple[str, ...]:
+        """The invocations that have open spans in this process."""
+        with self._lock:
+            return tuple(self._open)
+
+    def invocation(self, frame: "Frame") -> Span:
+        links = link_to(trace.get_current_span().get_span_context())
+        span = self._start(INVOCATION, Context(), of_invocation(frame), links=links)
+        opened = self._opened(SpanKind.INVOCATION, [span], frame, parent=NO_SPAN)
+        if isinstance(opened, OpenSpan):
+            # Its queue of events goes with the orchestrator, also where that ends without ending anything.
+            gone = weakref.finalize(frame.emitter, self.close_invocation, frame.invocation_id)
+            gone.atexit = False
+            self._abandonments[frame.invocation_id] = gone
+        return opened
+
+    def node(self, site: "Site", parent: Span) -> Span:
+        if not isinstance(parent, OpenSpan):
+            return NO_SPAN
+        name, facts, subject = site.namespace[-1], of_node(site), site.subject
+        spans = [self._start(name, parent.inside, facts)]
+        if isinstance(subject, SubgraphNode):
+            if subject.graph.name in self.options.detached_subgraphs:
+                root = self._start(INVOCATION, Context(), of_invocation(site.frame))
+                spans[0].add_link(root.get_span_context())
+                spans += [root, self._start(subject.graph.name, set_span_in_context(root), facts)]
+            return self._opened(SpanKind.SUBGRAPH, spans, site.frame, parent=parent)
+        if isinstance(subject, FunctionNode):
+            return self._opened(SpanKind.NODE, spans, site.frame, parent=parent)
+        origin = partial(self._origin, is_detached=name in self.options.detached_fan_outs)
+        return self._opened(SpanKind.FORK, spans, site.frame, parent=parent, origin=origin)
+
+    def branch(self, site: "Site", parent: Span) -> Span:
+        if not isinstance(parent, OpenSpan):
+            return NO_SPAN
+        name = site.frame.levels[-1].branch or site.namespace[-1]
+        span = self._start(name, parent.inside, of_branch(site, current_attempt_index()))
+        return self._opened(SpanKind.BRANCH, [span], site.frame, parent=parent)
+
+    def instance(self, site: "Site", carrier: Carrier, facts: Mapping[str, Any]) -> Span:
+        origin, level = read_origin(carrier), site.frame.levels[-1]
+        if origin is None or level.index is None:
+            return NO_SPAN
+        if not origin.traces(level.index):
+            return DroppedSpan(SpanKind.INSTANCE, origin.context_of(level.index))
+        # In a worker this is Celery's own span of the task.
+        links = link_to(trace.get_current_span().get_span_context()) if current_span() is NO_SPAN else []
+        told = {**of_instance(site), **facts}
+        if origin.detached:
+            with choosing(origin.root_of(level.index)):
+                root = self._start(INVOCATION, Context(), of_invocation(site.frame), links=links)
+            spans = [root, self._start(level.node, set_span_in_context(root), told)]
+        else:
+            around = set_span_in_context(NonRecordingSpan(origin.context_of(level.index)))
+            spans = [self._start(level.node, around, told, links=links)]
+        return self._opened(SpanKind.INSTANCE, spans, site.frame, parent=NO_SPAN)
+
+    def call(self, name: str, facts: Mapping[str, Any], parent: Span) -> Span:
+        if not self.options.calls or not isinstance(parent, OpenSpan):
+            return NO_SPAN
+        recording = parent.recording
+        attributes = {**recording.common, **named({**metadata(), **facts})}
+        span = self._tracer.start_span(name, parent.inside, trace.SpanKind.CLIENT, attributes)
+        return self._kept(OpenSpan(recording, [span], SpanKind.CALL, parent=parent))
+
+    def close_invocation(self, invocation_id: str) -> None:
+        """End what is open of an invocation, innermost first; where nothing is, do nothing."""
+        with self._lock:
+            left = list(self._open.get(invocation_id, ()))
+        for span in reversed(left):
+            span.end(CANCELLED)
+
+    def force_flush(self, timeout_seconds: float = 30.0) -> bool:
+        """Export what has ended; whether that was done in time."""
+        return self.provider.force_flush(int(timeout_seconds * 1000))
+
+    def shutdown(self) -> None:
+        """End what is open, export it, and trace nothing more."""
+        for invocation_id in self.open_invocations:
+            self.close_invocation(invocation_id)
+        self.provider.shutdown()
+
+    def _start(self, name: str, around: Context, facts: Mapping[str, Any], *, links: Sequence[Link] = ()) -> trace.Span:
+        return self._tracer.start_span(name, around, attributes=named({**metadata(), **facts}), links=links)
+
+    def _opened(
+        self,
+        kind: SpanKind,
+        spans: Sequence[trace.Span],
+        frame: "Frame",
+        *,
+        parent: Span,
+        origin: Callable[[SpanContext, int], Origin] | None = None,
+    ) -> Span:
+        if not spans[-1].is_recording():
+            return DroppedSpan(kind, spans[-1].get_span_context())
+        if isinstance(parent, OpenSpan):
+            recording = parent.recording
+        else:
+            common = named(everywhere(frame))
+            recording = Recording(frame.invocation_id, self._tracer, common, self.options.saves, self._ended)
+        return self._kept(OpenSpan(recording, spans, kind, parent=parent, origin=origin))
+
+    def _kept(self, span: OpenSpan) -> OpenSpan:
+        with self._lock:
+            self._open.setdefault(span.recording.invocation_id, {})[span] = None
+        return span
+
+    def _ended(self, span: OpenSpan) -> None:
+        """Forget a span; an instance's, or an invocation's, ends what did not heed its cancellation inside it."""
+        invocation_id = span.recording.invocation_id
+        with self._lock:
+            known = self._open.get(invocation_id, {})
+            known.pop(span, None)
+            if not known:
+                self._open.pop(invocation_id, None)
+            is_whole = span.kind is SpanKind.INSTANCE
+            inner = [one for one in known if span in one.around] if is_whole else []
+        for one in reversed(inner):
+            one.end(CANCELLED)
+        if span.kind is SpanKind.INVOCATION:
+            self.close_invocation(invocation_id)
+            gone = self._abandonments.pop(invocation_id, None)
+            if gone is not None:
+                gone.detach()
+
+    def _origin(self, span: SpanContext, instance_count: int, *, is_detached: bool) -> Origin:
+        return Origin(span, instance_count, self.options.traced(instance_count), detached=is_detached)
+
+
+def _resource() -> Resource:
+    """What the environment says of this service; without a name it is ours."""
+    return Resource.create({SERVICE_NAME: TRACER}).merge(OTELResourceDetector().detect())

@@ -1,0 +1,34 @@
+"""What is traced, and how much of it."""
+
+from collections.abc import Set
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracingOptions:
+    """What an observer traces.
+
+    Of a fan-out `instance_share` of the instances are traced, at most `most_instances`: enough to see how they go,
+    however many there are. Subgraphs (by the name of the compiled graph) and fan-outs (by the name of the node) that
+    are `detached_...` have traces of their own, one each time and one an instance; the node's span links to them.
+    `calls` and `saves` say whether there are spans of model calls, and of what became durable.
+    """
+
+    instance_share: float = 1.0
+    most_instances: int = 1000
+    detached_subgraphs: Set[str] = field(default_factory=frozenset)
+    detached_fan_outs: Set[str] = field(default_factory=frozenset)
+    calls: bool = True
+    saves: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.instance_share <= 1.0:
+            raise ValueError(f"instance_share is {self.instance_share}; pass a share between 0 and 1")
+        if self.most_instances < 0:
+            raise ValueError(f"most_instances is {self.most_instances}; pass 0 or more")
+
+    def traced(self, instance_count: int) -> int:
+        """How many of so many instances are traced."""
+        wanted = instance_count * self.instance_share
+        # A share that is not none shows one instance at least.
+        return min(max(round(wanted), int(wanted > 0)), self.most_instances)

@@ -1,0 +1,173 @@
+"""One open span of ours, over one or more of OpenTelemetry's."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, Status, StatusCode, Tracer
+
+from backends.telemetry.otel.attributes import SAVE, named
+from backends.telemetry.otel.carrier import Origin
+from orchestrator.observers.tracing import CANCELLED, Carrier, NoSpan, Span, SpanKind
+from orchestrator.report import ErrorRecord
+
+UNNAMED = "node_exception"
+"""The category of what failed without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What the open spans of one invocation share; `ended` is called with each that has ended."""
+
+    invocation_id: str
+    tracer: Tracer
+    common: Mapping[str, Any]
+    saves: bool
+    ended: Callable[["OpenSpan"], None]
+
+
+class OpenSpan:
+    """A span that is recorded. `spans` are more than one where a trace of its own begins here: outermost first.
+
+    `origin` makes, of a fan-out node's span and the number of its instances, what these are traced by.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        spans: Sequence[trace.Span],
+        kind: SpanKind,
+        *,
+        parent: Span,
+        origin: Callable[[SpanContext, int], Origin] | None = None,
+    ) -> None:
+        self.recording = recording
+        self.kind = kind
+        self.parent = parent if isinstance(parent, OpenSpan) else None
+        self._spans = tuple(spans)
+        self._make_origin = origin
+        self._origin: Origin | None = None
+        self._failed_at: int | None = None
+        self._is_over = False
+
+    @property
+    def context(self) -> SpanContext:
+        return self._spans[-1].get_span_context()
+
+    @property
+    def around(self) -> "Iterator[OpenSpan]":
+        """The spans around it, innermost first."""
+        span = self.parent
+        while span is not None:
+            yield span
+            span = span.parent
+
+    @property
+    def inside(self) -> Context:
+        """The context in which a child of it is started."""
+        return trace.set_span_in_context(self._spans[-1])
+
+    @property
+    def ids(self) -> tuple[str, str] | None:
+        return f"{self.context.trace_id:032x}", f"{self.context.span_id:016x}"
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        with _attached(self._spans[-1]):
+            try:
+                yield
+            except BaseException:
+                # Its middleware may wait before it tries again: that is none of this attempt's time.
+                self._failed_at = time.time_ns()
+                raise
+
+    def note(self, facts: Mapping[str, Any]) -> None:
+        for span in self._spans:
+            span.set_attributes(named(facts))
+
+    def saved(self, index: int | None = None) -> None:
+        if not self.recording.saves or not (index is None or self._traces(index)):
+            return
+        now = time.time_ns()
+        context, attributes = (
+            trace.set_span_in_context(self._spans[0]),
+            {**self.recording.common, **named(self._save(index))},
+        )
+        span = self.recording.tracer.start_span(SAVE, context, attributes=attributes, start_time=now)
+        span.set_status(Status(StatusCode.OK))
+        span.end(now)
+
+    def carrier(self, instance_count: int) -> Carrier:
+        if self._make_origin is None:
+            return {}
+        self._origin = self._make_origin(self.context, instance_count)
+        return self._origin.carrier()
+
+    def dispatched(self, index: int) -> None:
+        if self._origin is not None and self._origin.detached and self._traces(index):
+            self._spans[-1].add_link(self._origin.root_of(index))
+
+    def end(self, error: ErrorRecord | None = None) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        for span in reversed(self._spans):
+            _tell(span, error, at=self._failed_at)
+            span.end(self._failed_at)
+        self.recording.ended(self)
+
+    def _save(self, index: int | None) -> dict[str, Any]:
+        kind = "node" if index is None else "instance"
+        name = getattr(self._spans[0], "name", "")
+        return {"checkpoint.save_node": name, "checkpoint.save_kind": kind, "node.fan_out_index": index}
+
+    def _traces(self, index: int) -> bool:
+        return self._origin is not None and self._origin.traces(index)
+
+
+class DroppedSpan(NoSpan):
+    """A span that is not recorded; nothing inside it is, whoever would trace it."""
+
+    def __init__(self, kind: SpanKind, context: SpanContext) -> None:
+        self.kind = kind
+        self._context = context
+
+    def current(self) -> AbstractContextManager[None]:
+        return _attached(NonRecordingSpan(self._context))
+
+    def carrier(self, instance_count: int) -> Carrier:
+        return Origin(self._context, max(instance_count, 1), 0).carrier()
+
+
+@contextmanager
+def _attached(span: trace.Span) -> Iterator[None]:
+    token = attach(trace.set_span_in_context(span))
+    try:
+        yield
+    finally:
+        detach(token)
+
+
+def _tell(span: trace.Span, error: ErrorRecord | None, *, at: int | None) -> None:
+    if error is None:
+        span.set_status(Status(StatusCode.OK))
+        return
+    category = error.category or UNNAMED
+    span.set_status(Status(StatusCode.ERROR, category))
+    span.set_attributes(named({"error.category": category}))
+    if error is not CANCELLED:
+        told = {
+            "exception.type": error.type,
+            "exception.message": error.message,
+            "exception.stacktrace": error.traceback,
+        }
+        span.add_event("exception", told, timestamp=at)
+
+
+def link_to(context: SpanContext) -> list[Link]:
+    """A link to that span, where it is one."""
+    return [Link(context)] if context.is_valid else []
