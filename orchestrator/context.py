@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from orchestrator.identity import FanOutKey, Lineage
+from orchestrator.metadata import NOTHING, Metadata
+from orchestrator.scope import Scope, scoped
 
 
 class Cancellation:
@@ -28,6 +30,7 @@ class InstanceContext:
     """Where something runs. `fan_out` and `index` say which instance; they are None outside any fan-out.
 
     `namespace` holds the names of the enclosing nodes; where it is empty, an instance's is that of its fan-out node.
+    `metadata` is what holds when it begins.
     """
 
     run_id: str
@@ -40,6 +43,7 @@ class InstanceContext:
     token: str | None = None
     delivery: int = 1
     cancellation: Cancellation = field(default_factory=Cancellation)
+    metadata: Metadata = field(default_factory=lambda: NOTHING)
 
     @property
     def lineage(self) -> Lineage:
@@ -64,11 +68,12 @@ _attempt: ContextVar[int] = ContextVar("rollforward_attempt", default=0)
 
 
 @contextmanager
-def entered(context: InstanceContext) -> Iterator[None]:
+def entered(context: InstanceContext) -> Iterator[Scope]:
     """Make `context` what the accessors below answer from; its attempts are counted from 0."""
     kept, attempt = _context.set(context), _attempt.set(0)
     try:
-        yield
+        with scoped(context.metadata) as scope:
+            yield scope
     finally:
         _attempt.reset(attempt)
         _context.reset(kept)

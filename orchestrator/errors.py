@@ -39,12 +39,12 @@ Those that only one place raises stand there, under the branch that fits:
 CallerError     NameTooLong (orchestrator/fan_out/plan), TooManyFailures (orchestrator/execution/mapping),
                 StateMigrationMissing, StateMigrationFailed, StateMigrationAmbiguous
                 (orchestrator/checkpoint/migration), RecordOutdated, RunIsOver (orchestrator/checkpoint/protocol),
-                ObserverNotAvailableInWorker (orchestrator/observers/draining), CheckpointUrlUnknown, DriverMissing
-                (backends/opening), RedisNotNamed (workers/opening), GraphModuleBroken (workers/graph_list),
-                GraphNotLoaded (rollforward/graph_address), NotImportable (rollforward/mapping), FolderInUse
-                (rollforward/embedded), InputFileRefused, LineRefused, NeedsDeployment, RunIdRefused, SettingsRefused,
-                WorkerNeedsRedis (rollforward/cli), and there NothingKept and GraphUnknownHere, which say more than
-                their base
+                ObserverNotAvailableInWorker (orchestrator/observers/draining), MetadataRefused, ReservedMetadata
+                (orchestrator/metadata), CheckpointUrlUnknown, DriverMissing (backends/opening), RedisNotNamed
+                (workers/opening), GraphModuleBroken (workers/graph_list), GraphNotLoaded (rollforward/graph_address),
+                NotImportable (rollforward/mapping), FolderInUse (rollforward/embedded), InputFileRefused, LineRefused,
+                NeedsDeployment, RunIdRefused, SettingsRefused, WorkerNeedsRedis (rollforward/cli), and there
+                NothingKept and GraphUnknownHere, which say more than their base
 OperatorError   EmbeddedUnavailable (rollforward/embedded)
 neither         MessageRefused (workers/message), DrivenElsewhere (rollforward/cli)
 """

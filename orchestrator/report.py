@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import Slot
+from orchestrator.metadata import Metadata, read_back
 from orchestrator.reading import read_json, refusing, sound
 
 HASH_BYTES = 8
@@ -84,7 +85,7 @@ class Report:
     extra output. `attempts` counts the tries under retry middleware in this delivery; `delivery` counts the
     deliveries. `token` is the claim's. `folds` are those of recorded fan-outs that ended inside the instance.
     `positions` say how far an instance came that did not succeed. `events` are what observers are told of it, as
-    JSON texts; no store keeps them.
+    JSON texts, and `metadata` is what was written in it; no store keeps them.
     """
 
     slot: Slot
@@ -102,6 +103,7 @@ class Report:
     folds: tuple[Fold, ...] = ()
     positions: tuple[Position, ...] = ()
     events: tuple[str, ...] = field(default=(), compare=False)
+    metadata: Metadata = field(default_factory=dict, compare=False)
 
     @property
     def hash(self) -> str:
@@ -125,6 +127,8 @@ class Report:
             fields["positions"] = [position.to_json() for position in self.positions]
         if self.events:
             fields["events"] = self.events
+        if self.metadata:
+            fields["metadata"] = dict(self.metadata)
         return json.dumps(fields, separators=(",", ":")).encode()
 
     @classmethod
@@ -144,6 +148,7 @@ class Report:
             fields["folds"] = tuple(Fold(*fold) for fold in fields["folds"])
             fields["positions"] = tuple(Position.from_json(one) for one in fields.get("positions", ()))
             fields["events"] = tuple(fields.get("events", ()))
+            fields["metadata"] = read_back(fields.get("metadata", {}))
             return sound(cls(**fields))
 
 

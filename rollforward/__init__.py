@@ -89,6 +89,10 @@ if TYPE_CHECKING:
         FieldNameMatching,
         Projection,
     )
+    from orchestrator.metadata import (
+        MetadataRefused,
+        ReservedMetadata,
+    )
     from orchestrator.middleware.cause_chain import (
         classify_cause_chain,
     )
@@ -138,6 +142,10 @@ if TYPE_CHECKING:
         merge,
         merge_all,
         merge_by_key,
+    )
+    from orchestrator.scope import (
+        get_invocation_metadata,
+        set_invocation_metadata,
     )
     from orchestrator.state import (
         State,
@@ -189,6 +197,7 @@ __all__ = [
     "MapHandle",
     "MapOptions",
     "MapRun",
+    "MetadataRefused",
     "NodeEvent",
     "NodeException",
     "OTelObserver",
@@ -204,6 +213,7 @@ __all__ = [
     "ReducerError",
     "RemoteError",
     "RemoveHandle",
+    "ReservedMetadata",
     "RetryConfig",
     "RetryMiddleware",
     "RollforwardError",
@@ -243,6 +253,7 @@ __all__ = [
     "deterministic_backoff",
     "drain_events_for",
     "exponential_jitter_backoff",
+    "get_invocation_metadata",
     "idempotency_key",
     "is_cancelled",
     "last_write_wins",
@@ -250,6 +261,7 @@ __all__ = [
     "merge",
     "merge_all",
     "merge_by_key",
+    "set_invocation_metadata",
     "start_map",
     "token",
 ]
@@ -321,6 +333,7 @@ _HOMES = {
         "deterministic_backoff",
         "exponential_jitter_backoff",
     ),
+    "orchestrator.metadata": ("MetadataRefused", "ReservedMetadata"),
     "orchestrator.redaction": ("add_redactor",),
     "orchestrator.reducer": (
         "Reducer",
@@ -355,6 +368,7 @@ _HOMES = {
         "StateMigrationMissing",
     ),
     "orchestrator.checkpoint.protocol": ("RecordOutdated",),
+    "orchestrator.scope": ("get_invocation_metadata", "set_invocation_metadata"),
     "orchestrator.state": ("State",),
     "rollforward.mapping": ("ItemResult", "MapHandle", "MapOptions", "MapRun", "map", "start_map"),
     "workers.dispatch": ("CeleryExecutor",),

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from orchestrator.execution.mapping import FAN_OUT, map_graph
 from orchestrator.execution.status import Progress
 from orchestrator.graph.node import ItemReader
 from orchestrator.graph.origin import qualified_name
+from orchestrator.metadata import checked
 from orchestrator.report import ErrorRecord
 from rollforward.assembly import Assembly, ExecutorName, assembled
 from rollforward.hosting import hosted, workers_are_ready
@@ -53,7 +54,8 @@ class MapOptions(TypedDict, total=False):
     below 1; without it any number may. `executor` "local" runs everything in this process; otherwise items go to the
     workers of ROLLFORWARD_REDIS_URL or, where none is set, to `workers` processes that end with the run. Where a run
     of that `run_id` is kept, with the same items, it is gone on with: nothing that is recorded runs again, and
-    `retry_on`, `max_attempts` and `tolerate` are those of its first call.
+    `retry_on`, `max_attempts`, `tolerate` and `metadata`, what the caller says about the run, are those of its first
+    call.
     """
 
     key: ItemReader
@@ -63,6 +65,7 @@ class MapOptions(TypedDict, total=False):
     executor: ExecutorName
     workers: int
     run_id: str
+    metadata: Mapping[str, Any]
 
 
 class MapRun(Generic[Result]):
@@ -127,6 +130,7 @@ async def start_map(
         RuntimeError: that file has no such guard, and is being imported by a worker.
     """
     _refuse_while_imported()
+    checked(options.get("metadata", {}))
     graph = map_graph(function, key=options.get("key"))
     settings = Settings()
     if options.get("executor") != "local":
@@ -135,7 +139,7 @@ async def start_map(
     with hosted(settings, executor, workers=options.get("workers"), import_path=script_folder) as host:
         async with assembled(host.settled(), host.executor) as assembly:
             await workers_are_ready(assembly, host, graph)
-            run_id = await _submitted(assembly, graph, _first_state(graph, items, options), options.get("run_id"))
+            run_id = await _submitted(assembly, graph, _first_state(graph, items, options), options)
             handle = await assembly.orchestrator.start(run_id, graph)
             try:
                 yield MapRun(handle, assembly.store, graph)
@@ -257,7 +261,7 @@ def _refuse_while_imported() -> None:
         )
 
 
-async def _submitted(assembly: Assembly, graph: CompiledGraph[Any], first: Any, run_id: str | None) -> str:
+async def _submitted(assembly: Assembly, graph: CompiledGraph[Any], first: Any, options: MapOptions) -> str:
     """Keep the run, unless one of that id is kept that maps the same items.
 
     Raises:
@@ -265,7 +269,10 @@ async def _submitted(assembly: Assembly, graph: CompiledGraph[Any], first: Any, 
         CheckpointRecordInvalid: it has other items.
     """
     try:
-        return (await assembly.orchestrator.submit(graph, first, run_id=run_id)).run_id
+        new = await assembly.orchestrator.submit(
+            graph, first, run_id=options.get("run_id"), metadata=options.get("metadata")
+        )
+        return new.run_id
     except RunExists as error:
         run = await assembly.store.find(error.run_id)
     if run.fingerprint != graph.fingerprint:

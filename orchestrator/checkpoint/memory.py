@@ -149,6 +149,7 @@ class MemoryStore:
                 created_at=now,
                 schema_version=run.schema_version,
                 code_version=run.code_version,
+                metadata=dict(run.metadata),
             )
             first = Step(
                 position=0,

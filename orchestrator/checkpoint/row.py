@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import FanOutKey, Lineage, Slot
+from orchestrator.metadata import Metadata
 from orchestrator.report import ErrorRecord, Report
 
 
@@ -41,10 +42,11 @@ class NewRun:
     state: str
     schema_version: str = ""
     code_version: str | None = None
+    metadata: Metadata = field(default_factory=dict, hash=False)
 
     def is_kept_as(self, run: "Run", first_state: str) -> bool:
         """Whether a kept run is this very one, as it was submitted."""
-        facts = ("run_id", "graph", "fingerprint", "correlation_id", "schema_version", "code_version")
+        facts = ("run_id", "graph", "fingerprint", "correlation_id", "schema_version", "code_version", "metadata")
         is_untouched = run.epoch == 0 and run.status is RunStatus.SUBMITTED
         return is_untouched and self.state == first_state and all(getattr(self, f) == getattr(run, f) for f in facts)
 
@@ -73,6 +75,7 @@ class Run:
     is_cancel_requested: bool = False
     health: str | None = None
     error: ErrorRecord | None = None
+    metadata: Metadata = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,8 @@ class SlotRow:
     @property
     def as_kept(self) -> "SlotRow":
         """The row as stores take it: what observers are told is not kept."""
-        return self if not self.report.events else replace(self, report=replace(self.report, events=()))
+        told = self.report.events or self.report.metadata
+        return replace(self, report=replace(self.report, events=(), metadata={})) if told else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from orchestrator.middleware.cause_chain import error_record
 from orchestrator.middleware.chain import compose
 from orchestrator.observers.site import Site, at, boundary_site, node_site
 from orchestrator.observers.tracing import Span, current_span, within
+from orchestrator.scope import branching, trying
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -51,7 +52,8 @@ async def run_branches(node: "ParallelBranchesNode", state: Any, frame: Frame, w
 async def _run(name: str, node: "ParallelBranchesNode", state: Any, *, frame: Frame, walk: Walk) -> Mapping[str, Any]:
     inside = frame.inside(node.name, state, branch=name)
     running = run_branch(name, node.branches[name], state, frame=inside, walk=walk)
-    update: Mapping[str, Any] = await as_graph_error(name, state, running, is_users=False)
+    with branching():
+        update: Mapping[str, Any] = await as_graph_error(name, state, running, is_users=False)
     return update
 
 
@@ -71,7 +73,8 @@ async def run_branch(name: str, branch: "BranchSpec", state: Any, *, frame: Fram
 async def _walked(branch: "BranchSpec", state: Any, *, site: Site, walk: Walk) -> Mapping[str, Any]:
     assert branch.subgraph is not None
     site.started(state)
-    end = await walk(branch.subgraph, state, site.frame)
+    with trying():
+        end = await walk(branch.subgraph, state, site.frame)
     return {field: getattr(end, field) for field in branch.outputs.values()}
 
 
@@ -82,7 +85,7 @@ async def _called(name: str, branch: "BranchSpec", state: Any, *, frame: Frame) 
         assert branch.call is not None
         site.started(state)
         try:
-            with within(site.span):
+            with within(site.span), trying():
                 return await run_function(branch.call, state)
         except BaseException as error:
             site.failed(graph_error(name, state, error, is_users=True))

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from typing import Any
 
 from orchestrator.identity import FanOutKey, Level
+from orchestrator.metadata import Metadata, read_back
 from orchestrator.reading import read_json, refusing, sound
 
 
@@ -16,7 +17,7 @@ class Briefing:
 
     `inputs` is the shared part of an instance's first state, as JSON text of the typed codec. `levels` are the nodes
     that enclose the fan-out, as observers know them. `events_wanted` where there are any observers.
-    `trace` is the carrier of the fan-out node's span.
+    `trace` is the carrier of the fan-out node's span, `metadata` is what holds there.
     """
 
     run_id: str
@@ -32,10 +33,13 @@ class Briefing:
     levels: tuple[Level, ...] = ()
     events_wanted: bool = False
     trace: Mapping[str, str] = field(default_factory=dict)
+    metadata: Metadata = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         fields: dict[str, Any] = asdict(self)
         fields["fan_out"] = self.fan_out.to_json()
+        if not self.metadata:
+            del fields["metadata"]
         return json.dumps(fields, separators=(",", ":"), sort_keys=True).encode()
 
     @classmethod
@@ -49,6 +53,7 @@ class Briefing:
             fields = read_json(text)
             fields["fan_out"] = FanOutKey.from_json(fields["fan_out"])
             fields["levels"] = tuple(Level(**level) for level in fields["levels"])
+            fields["metadata"] = read_back(fields.get("metadata", {}))
             return sound(cls(**fields))
 
     @staticmethod

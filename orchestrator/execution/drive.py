@@ -183,6 +183,7 @@ class Drive(Generic[StateT]):
             run_id=self._run.run_id,
             invocation_id=self._own.invocation_id,
             correlation_id=self._run.correlation_id,
+            metadata=self._run.metadata,
         )
 
     def _delivery(self, *, step: int) -> Delivery:

@@ -1,8 +1,8 @@
 """How a compiled graph is run from Python, where nobody has put an orchestrator together."""
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from typing_extensions import TypeVar
 
@@ -28,8 +28,9 @@ class Invocation(TypedDict, total=False):
 
     `lane` is where instances run: this process unless given. `checkpointer` overrides the graph's own; without either,
     the run is kept in memory. `invocation_id` becomes the run's id. `observers` are told of this invocation only, each
-    after those of the graph; one of them may trace. `resume_invocation` is the id of a run, or of any invocation of it,
-    to go on with; the first state is then the record's.
+    after those of the graph; one of them may trace. `metadata` is what the caller says about the run, for traces and
+    the graph's own code. `resume_invocation` is the id of a run, or of any invocation of it, to go on with; the first
+    state, the correlation id and the metadata are then the record's.
     """
 
     lane: Lane
@@ -37,6 +38,7 @@ class Invocation(TypedDict, total=False):
     options: Options
     correlation_id: str
     invocation_id: str
+    metadata: Mapping[str, Any]
     resume_invocation: str
     accept_code: bool
     observers: Sequence[Observer | Tracing]
@@ -53,7 +55,11 @@ async def begin(graph: "Graph[StateT]", state: StateT | None, how: Invocation) -
     if run_id is None:
         first = graph.state_class() if state is None else state
         run = await orchestrator.submit(
-            graph, first, run_id=how.get("invocation_id"), correlation_id=how.get("correlation_id")
+            graph,
+            first,
+            run_id=how.get("invocation_id"),
+            correlation_id=how.get("correlation_id"),
+            metadata=how.get("metadata"),
         )
         run_id = run.run_id
     return await orchestrator.start(run_id, graph, accept_code=how.get("accept_code", False), observation=observation)

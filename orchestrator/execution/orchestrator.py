@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -18,6 +18,7 @@ from orchestrator.execution.drive import Drive
 from orchestrator.execution.handle import RunHandle
 from orchestrator.execution.lane import Lane, Options, forget
 from orchestrator.execution.measured import measured
+from orchestrator.metadata import checked
 from orchestrator.observers.observation import Observation
 from orchestrator.state import State
 
@@ -61,13 +62,16 @@ class Orchestrator:
         *,
         run_id: str | None = None,
         correlation_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> Run:
         """Keep a run with its first state, for any orchestrator to drive.
 
         Raises:
             RunExists: a run of that id is kept.
             StateNotSerializable: the state does not survive the typed codec.
+            MetadataRefused: the metadata cannot be such.
         """
+        kept_metadata = checked(metadata or {})
         new = NewRun(
             run_id=run_id or str(uuid.uuid4()),
             graph=graph.name,
@@ -76,6 +80,7 @@ class Orchestrator:
             state=graph.codec.dump(state),
             schema_version=graph.state_class.schema_version,
             code_version=self._options.code_version,
+            metadata=dict(kept_metadata),
         )
         return await self._store.create(new)
 

@@ -22,6 +22,7 @@ from orchestrator.instance.inline import brief
 from orchestrator.observers.reported import ReportedEvents
 from orchestrator.observers.tracing import current_span
 from orchestrator.report import Report
+from orchestrator.scope import note_instances
 
 if TYPE_CHECKING:
     from orchestrator.execution.journal import RunJournal
@@ -63,6 +64,7 @@ class RecordedFanOuts:
         fan_out.span = current_span()
         self._seen[fan_out.id] = fan_out
         await self._recorders[plan.node.run_on].complete(fan_out)
+        note_instances(fan_out.written)
         await self._forget(fan_out.id)
         reports = await self._patience.until_done(lambda: self._contributions(plan))
         crashpoint("during_fold")

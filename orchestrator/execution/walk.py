@@ -14,6 +14,7 @@ from orchestrator.merge import merged
 from orchestrator.middleware.chain import compose
 from orchestrator.observers.site import Site, at, node_site
 from orchestrator.observers.tracing import within
+from orchestrator.scope import trying
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -54,7 +55,7 @@ async def attempt(node: Node, state: Any, *, site: Site) -> Any:
     """Try a node once: what is innermost in its middleware."""
     site.started(state)
     try:
-        with within(site.span):
+        with within(site.span), trying():
             return await execute(node, state, frame=site.frame)
     except BaseException as error:
         site.failed(graph_error(node.name, state, error, is_users=isinstance(node, FunctionNode)))

@@ -16,6 +16,7 @@ from orchestrator.fan_out.measured import Measured
 from orchestrator.fan_out.plan import Plan
 from orchestrator.identity import Slot
 from orchestrator.ledger.view import LiveInstance, LiveState, Opening, QueuedItem
+from orchestrator.metadata import Gathered
 from orchestrator.observers.tracing import NO_SPAN, Span
 from orchestrator.report import Report
 
@@ -30,7 +31,7 @@ class OpenFanOut:
     never will be. `failure` is the first failure under `fail_fast`. `heard` is told of all that is recorded, once.
     `inside` is what is recorded inside instances that are not recorded themselves. `sizes` are the bytes of the
     items that the ledger holds, as far as they are known: 0 for what an earlier owner has queued. `span` is that of
-    the fan-out node's attempt.
+    the fan-out node's attempt, `written` is what its instances have added to the metadata.
     """
 
     plan: Plan
@@ -54,6 +55,7 @@ class OpenFanOut:
     sizes: dict[int, int] = field(default_factory=dict)
     measured: Measured = field(default_factory=Measured)
     span: Span = NO_SPAN
+    written: Gathered = field(default_factory=Gathered)
     _next: Iterator[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -134,6 +136,8 @@ class OpenFanOut:
         if not self.has(slot):
             self.heard.ended(row.report)
             self.span.saved(slot.index)
+            if row.report.metadata:
+                self.written.add(slot.index, row.report.metadata)
         self.unclosed[slot.index] = slot
         self.outstanding.pop(slot.index, None)
         self.sizes.pop(slot.index, None)

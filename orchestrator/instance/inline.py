@@ -12,8 +12,10 @@ from orchestrator.fan_out.fan_in import fold_of
 from orchestrator.identity import Slot
 from orchestrator.instance.kept import Kept
 from orchestrator.ledger.claim import Claimed
+from orchestrator.metadata import Gathered
 from orchestrator.observers.tracing import current_span
 from orchestrator.report import Outcome, Report
+from orchestrator.scope import get_invocation_metadata, note_instances
 
 if TYPE_CHECKING:
     from orchestrator.fan_out.plan import Plan
@@ -56,7 +58,12 @@ class InlineFanOuts:
                 report = await self._run(self._claimed(plan, briefing, index), briefing)
             return self._taken(plan, report)
 
-        return await _all_or_first_failure([one(index) for index in range(plan.count)])
+        reports = await _all_or_first_failure([one(index) for index in range(plan.count)])
+        written = Gathered()
+        for report in reports:
+            written.add(report.slot.index, report.metadata)
+        note_instances(written)
+        return reports
 
     def _taken(self, plan: "Plan", report: Report) -> Report:
         """The report, kept where it is a contribution."""
@@ -95,6 +102,7 @@ def brief(plan: "Plan", frame: Frame, *, max_result_bytes: int) -> Briefing:
         levels=frame.levels,
         events_wanted=frame.emitter.is_wanted,
         trace=current_span().carrier(plan.count),
+        metadata=dict(get_invocation_metadata()),
     )
 
 

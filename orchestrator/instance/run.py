@@ -22,6 +22,7 @@ from orchestrator.instance.inline import InlineFanOuts
 from orchestrator.instance.journal import InstanceJournal
 from orchestrator.instance.kept import Keep, Kept
 from orchestrator.ledger.claim import Claimed
+from orchestrator.metadata import Metadata
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.middleware.chain import compose
 from orchestrator.observers.emitter import Collected, Emitter, Unheard
@@ -29,6 +30,7 @@ from orchestrator.observers.site import Site, at, boundary_site
 from orchestrator.observers.tracing import CANCELLED, Tracing, Untraced, within
 from orchestrator.observers.wire import encode
 from orchestrator.report import ErrorRecord, Outcome, Position, Report
+from orchestrator.scope import Scope, trying
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -82,6 +84,7 @@ class Trail:
     folds: tuple[Fold, ...] = ()
     positions: tuple[Position, ...] = ()
     events: tuple[str, ...] = ()
+    metadata: Metadata = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -98,7 +101,7 @@ async def run_instance(work: Claimed, briefing: Briefing, runtime: Runtime, canc
     kept = runtime.kept or _kept(work, briefing, runtime, collected=collected)
     journal = InstanceJournal(briefing.fan_out.enclosing(work.slot.index), kept)
     telling = replace(runtime, emitter=runtime.emitter or collected, kept=kept)
-    with entered(_context(work, briefing, cancellation)):
+    with entered(_context(work, briefing, cancellation)) as scope:
         frame = _frame(work, briefing, telling, journal=journal, cancellation=cancellation)
         site = boundary_site(frame)
         call = _call(work, briefing, site, attempts)
@@ -107,7 +110,7 @@ async def run_instance(work: Claimed, briefing: Briefing, runtime: Runtime, canc
             ended = await attempt(call if own is None else _keeping(call, own), briefing, cancellation)
             tell(ended)
     times = Times(started_at, time.perf_counter() - clock, max(attempts.count, 1))
-    return report_of(work, briefing, runtime, ended=ended, times=times, trail=_trail(ended, journal, collected))
+    return report_of(work, briefing, runtime, ended=ended, times=times, trail=_trail(ended, journal, collected, scope))
 
 
 def report_of(
@@ -131,6 +134,7 @@ def report_of(
         folds=trail.folds,
         positions=trail.positions,
         events=trail.events,
+        metadata=trail.metadata,
     )
 
 
@@ -184,7 +188,8 @@ async def _call(work: Claimed, briefing: Briefing, site: Site, attempts: Attempt
     async def run_subgraph(state: "State") -> dict[str, Any]:
         attempts.count += 1
         site.started(state)
-        end = await walk(node.subgraph, state, frame)
+        with trying():
+            end = await walk(node.subgraph, state, frame)
         return {name: getattr(end, name) for name in node.contributed_fields}
 
     chain = compose(node.instance_middleware, run_subgraph)
@@ -227,9 +232,9 @@ def _kept(work: Claimed, briefing: Briefing, runtime: Runtime, *, collected: Col
     return Kept(work, runtime.keep, invocation_id=briefing.invocation_id, events=partial(_encoded, collected))
 
 
-def _trail(ended: Ended, journal: InstanceJournal, collected: Collected) -> Trail:
+def _trail(ended: Ended, journal: InstanceJournal, collected: Collected, scope: Scope) -> Trail:
     positions = () if ended.outcome is Outcome.SUCCEEDED else journal.positions
-    return Trail(folds=journal.folds, positions=positions, events=_encoded(collected))
+    return Trail(folds=journal.folds, positions=positions, events=_encoded(collected), metadata=dict(scope.written))
 
 
 def _encoded(collected: Collected) -> tuple[str, ...]:
@@ -283,4 +288,5 @@ def _context(work: Claimed, briefing: Briefing, cancellation: Cancellation) -> I
         token=work.token,
         delivery=work.delivery,
         cancellation=cancellation,
+        metadata=briefing.metadata,
     )

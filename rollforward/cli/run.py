@@ -1,6 +1,7 @@
 """`rollforward run`."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rollforward.cli.conclusion import print_ending, report
 from rollforward.cli.drive import Conclusion, announce, conclude, ready
 from rollforward.cli.entry_check import check_entry
 from rollforward.cli.first_state import FirstState
+from rollforward.cli.metadata import metadata_of
 from rollforward.cli.progress import STYLES
 from rollforward.cli.run_id import checked_run_id, new_run_id
 from rollforward.cli.setting import read_settings
@@ -47,6 +49,7 @@ class NewRun:
     address: GraphAddress
     graph: Graph
     state: State
+    metadata: Mapping[str, Any]
 
 
 @click.command(cls=Verb)
@@ -55,6 +58,7 @@ class NewRun:
 @click.option("--set", "assignments", multiple=True, metavar="FIELD=JSON", help="One field of the first state.")
 @click.option("--items", "item_file", type=_FILE, metavar="FILE", help="Items: .jsonl, .csv, or a text a line.")
 @click.option("--into", metavar="FIELD", help="The field of the first state that the items go into.")
+@click.option("--meta", "metadata", multiple=True, metavar="NAME=VALUE", help="Metadata of the run: JSON, or a text.")
 @click.option("--run-id", help="The run's id; by default a new one.")
 @click.option("--executor", type=click.Choice(["celery", "local"]), default="celery", show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), help="Places of the workers started for this run.")
@@ -88,13 +92,14 @@ def with_graph(settings: Settings, address: GraphAddress) -> Settings:
 
 def _prepared(graph: str, options: dict[str, Any], *, max_item_bytes: int) -> NewRun:
     run_id = checked_run_id(options["run_id"]) if options["run_id"] else new_run_id()
+    metadata = metadata_of(options["metadata"])
     address = GraphAddress.parse(graph)
     compiled = address.load()
     names = ("input_file", "assignments", "item_file", "into")
     first = FirstState(**{name: options[name] for name in names})
     state = first.build(compiled.state_class)
     check_entry(compiled, state, first, max_item_bytes=max_item_bytes)
-    return NewRun(run_id=run_id, address=address, graph=compiled, state=state)
+    return NewRun(run_id=run_id, address=address, graph=compiled, state=state, metadata=metadata)
 
 
 def _submit_only(settings: Settings, new: NewRun, *, output: str) -> None:
@@ -104,7 +109,7 @@ def _submit_only(settings: Settings, new: NewRun, *, output: str) -> None:
     async def submit() -> None:
         async with assembled(settings, "celery") as assembly:
             await ready(assembly, Host(settings, "celery"), new.graph)
-            await assembly.orchestrator.submit(new.graph, new.state, run_id=new.run_id)
+            await assembly.orchestrator.submit(new.graph, new.state, run_id=new.run_id, metadata=new.metadata)
 
     asyncio.run(submit())
     status = RunStatus.SUBMITTED
@@ -120,7 +125,7 @@ async def _driven(host: Host, new: NewRun, *, style: str) -> Conclusion:
 
 
 async def _submitted(assembly: Assembly, host: Host, new: NewRun) -> None:
-    await assembly.orchestrator.submit(new.graph, new.state, run_id=new.run_id)
+    await assembly.orchestrator.submit(new.graph, new.state, run_id=new.run_id, metadata=new.metadata)
     if host.folder is not None:
         executor: ExecutorName = host.executor
         host.folder.remember(new.run_id, {"graph": str(new.address), "executor": executor})

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,8 +79,14 @@ async def store(place: Place) -> CheckpointStore:
     return place.open()
 
 
-def new_run(run_id: str = "run-1", **more: str) -> NewRun:
-    fields = {"graph": "app:graph", "fingerprint": "f1", "correlation_id": "c1", "state": '{"x":1}', **more}
+def new_run(run_id: str = "run-1", **more: Any) -> NewRun:
+    fields: dict[str, Any] = {
+        "graph": "app:graph",
+        "fingerprint": "f1",
+        "correlation_id": "c1",
+        "state": '{"x":1}',
+        **more,
+    }
     return NewRun(run_id=run_id, schema_version="v1", code_version="1.0", **fields)
 
 

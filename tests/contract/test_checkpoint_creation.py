@@ -2,10 +2,11 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from orchestrator.checkpoint.row import Run, RunStatus
+from orchestrator.checkpoint.row import Run, RunFilter, RunStatus
 from orchestrator.errors import RunExists
 from tests.contract.checkpoint_case import is_recent, new_run, owned
 
@@ -31,6 +32,14 @@ class TestCreate:
         assert (first.position, first.node, first.state, first.schema_version) == (0, "", '{"x":1}', "v1")
         assert is_recent(first.saved_at)
 
+    async def test_a_runs_metadata_is_read_back_as_it_was_given_whoever_owns_it(self, store):
+        metadata = {"tenant": "äcme", "tags": ("a", "b"), "count": 3, "share": 0.5, "is_new": True}
+        made = await store.create(new_run(metadata=metadata))
+        assert made.metadata == metadata
+        await store.acquire("run-1", "other", invocation_id="inv-2", lease=timedelta(seconds=30))
+        (listed,) = await store.list_runs(RunFilter())
+        assert listed.metadata == (await store.find("run-1")).metadata == metadata
+
     async def test_a_second_run_of_the_same_id_is_refused_and_changes_nothing(self, store):
         made = await store.create(new_run())
         with pytest.raises(RunExists):
@@ -52,6 +61,7 @@ class TestCreate:
             {"state": '{"x":2}'},
             {"schema_version": "v2"},
             {"code_version": None},
+            {"metadata": {"tenant": "u"}},
         ],
         ids=lambda other: next(iter(other)),
     )

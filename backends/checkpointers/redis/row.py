@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.checkpoint.row import FanOutRow, Loss, Run, RunStatus, SlotRow, Step, Tally
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import EnclosingInstance, FanOutKey, Slot
+from orchestrator.metadata import Metadata, read_back
 from orchestrator.report import ErrorRecord, Outcome, Report
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -63,7 +64,13 @@ def run_of(fields: Mapping[bytes, bytes], now: datetime) -> Run:
         is_cancel_requested="is_cancel_requested" in told,
         health=told.get("health"),
         error=ErrorRecord.from_json(json.loads(told["error"])) if "error" in told else None,
+        metadata=read_back(json.loads(told.get("metadata", "{}"))),
     )
+
+
+def metadata_text(metadata: Metadata) -> str:
+    """A run's metadata, as its row keeps it."""
+    return _to_json(dict(metadata))
 
 
 def step_text(step: Step) -> str:

@@ -6,7 +6,15 @@ from typing import Any
 
 from redis.asyncio.client import Pipeline
 
-from backends.checkpointers.redis.row import error_text, microseconds, run_of, step_text, to_number, to_time
+from backends.checkpointers.redis.row import (
+    error_text,
+    metadata_text,
+    microseconds,
+    run_of,
+    step_text,
+    to_number,
+    to_time,
+)
 from backends.checkpointers.redis.space import RedisSpace
 from orchestrator.checkpoint.protocol import RunIsOver
 from orchestrator.checkpoint.row import NewRun, Ownership, Renewal, Run, RunFilter, RunOrder, RunStatus, Seen, Step
@@ -31,6 +39,8 @@ class RedisRuns(RedisSpace):
         )
         told = {"graph": run.graph, "fingerprint": run.fingerprint, "correlation_id": run.correlation_id}
         more = {} if run.code_version is None else {"code_version": run.code_version}
+        if run.metadata:
+            more["metadata"] = metadata_text(run.metadata)
         fields = {**told, "schema_version": run.schema_version, **more}
         flat = [part for field in fields.items() for part in field]
         text = step_text(first)

@@ -10,6 +10,7 @@ from backends.checkpointers.sql.clock import to_number, to_optional_time, to_tim
 from orchestrator.checkpoint.row import FanOutRow, Loss, Run, RunStatus, SlotRow, Step
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import EnclosingInstance, FanOutKey, Lineage, Slot
+from orchestrator.metadata import read_back
 from orchestrator.report import ErrorRecord, Outcome, Position, Report
 
 Columns = dict[str, Any]
@@ -50,6 +51,7 @@ def run_of(row: Row[Any], *, is_live: bool) -> Run:
         is_cancel_requested=row.is_cancel_requested,
         health=row.health,
         error=_error_of(row.error),
+        metadata=read_back(json.loads(row.metadata or "{}")),
     )
 
 

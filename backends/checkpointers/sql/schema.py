@@ -101,6 +101,7 @@ def _runs(metadata: MetaData, prefix: str) -> Table:
         Column("is_cancel_requested", Boolean, nullable=False),
         Column("health", Text),
         Column("error", Text),
+        Column("metadata", Text),
         UniqueConstraint("run_id", name=f"uq_{prefix}_runs_run_id"),
         Index(f"ix_{prefix}_runs_created_at", "created_at"),
         # The open ones by age, which have no end, and the others by their end.

@@ -1,0 +1,118 @@
+"""Which metadata holds where: what is written in a place is seen after it, and by no instance or branch beside it."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.metadata import NOTHING, Gathered, Metadata, as_attributes, checked, joined, latest
+from orchestrator.observers.tracing import current_span, spread
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What holds, and what of it was written since its instance or branch began, by itself or inside."""
+
+    entries: Metadata
+    written: Metadata = field(default_factory=lambda: NOTHING)
+
+
+class Scope:
+    """What holds in an invocation, an instance, a branch or an attempt; a write puts another value in its place.
+
+    Plain functions run in threads with a copy of the context, which has this very object.
+    """
+
+    def __init__(self, held: Held) -> None:
+        self.held = held
+        self._lock = threading.Lock()
+
+    @property
+    def written(self) -> Metadata:
+        return self.held.written
+
+    def write(self, added: Metadata) -> None:
+        with self._lock:
+            entries = joined(self.held.entries, added)
+            self.held = Held(entries, latest(self.held.written, added))
+
+    def note(self, written: Metadata) -> None:
+        """Take note of what was written inside, by an instance or a branch: it does not hold here."""
+        if written:
+            with self._lock:
+                self.held = Held(self.held.entries, latest(self.held.written, written))
+
+
+_scope: ContextVar[Scope | None] = ContextVar("rollforward_metadata", default=None)
+
+
+def get_invocation_metadata() -> Metadata:
+    """What holds here: the caller's metadata and what was written since. Immutable, lists are tuples; empty outside."""
+    scope = _scope.get()
+    return NOTHING if scope is None else scope.held.entries
+
+
+def set_invocation_metadata(**entries: Any) -> None:
+    """Add metadata, which the nodes after this one, and all open spans around that are nobody else's, have from now on.
+
+    Inside an instance or a branch it holds there only; a failed attempt's is dropped. Outside a run nothing keeps it.
+
+    Args:
+        entries: texts, finite numbers, booleans, or lists of one of these.
+
+    Raises:
+        ReservedMetadata: a name is taken.
+        MetadataRefused: an entry is none, or there would be more than 64 of them or 8 KiB.
+    """
+    added = checked(entries)
+    scope = _scope.get()
+    if scope is not None:
+        scope.write(added)
+        spread(as_attributes(added), current_span())
+
+
+def note_instances(written: Gathered) -> None:
+    """Tell the spans around the fan-out node that this runs in what its instances wrote."""
+    entries, scope = written.entries, _scope.get()
+    if entries and scope is not None:
+        scope.note(entries)
+        spread(as_attributes(entries), current_span(), has_forked=True)
+
+
+@contextmanager
+def scoped(entries: Metadata) -> Iterator[Scope]:
+    """Begin with these entries; nothing that is written inside is seen outside."""
+    scope = Scope(Held(entries))
+    kept = _scope.set(scope)
+    try:
+        yield scope
+    finally:
+        _scope.reset(kept)
+
+
+@contextmanager
+def branching() -> Iterator[None]:
+    """Begin with what holds here; nothing that is written inside holds outside."""
+    outer = _scope.get()
+    with scoped(get_invocation_metadata()) as scope:
+        yield
+    if outer is not None:
+        outer.note(scope.written)
+
+
+@contextmanager
+def trying() -> Iterator[None]:
+    """What is written inside holds outside once this has succeeded; a failed attempt's never does."""
+    outer = _scope.get()
+    if outer is None:
+        yield
+        return
+    scope = Scope(outer.held)
+    kept = _scope.set(scope)
+    try:
+        yield
+    finally:
+        _scope.reset(kept)
+    outer.held = scope.held
