@@ -37,6 +37,11 @@ if TYPE_CHECKING:
         is_cancelled,
         token,
     )
+    from orchestrator.correlation import (
+        CorrelationFilter,
+        add_correlation,
+        correlation,
+    )
     from orchestrator.errors import (
         BrokerUnavailable,
         CallerError,
@@ -175,6 +180,7 @@ __all__ = [
     "CheckpointUnavailable",
     "CompileError",
     "CompiledGraph",
+    "CorrelationFilter",
     "DeclaredSameName",
     "DrainSummary",
     "EdgeException",
@@ -235,11 +241,13 @@ __all__ = [
     "TimingMiddleware",
     "TimingRecord",
     "TracingOptions",
+    "add_correlation",
     "add_redactor",
     "append",
     "bounded_append",
     "classify_cause_chain",
     "concat_flatten",
+    "correlation",
     "current_attempt_index",
     "current_correlation_id",
     "current_fan_out_index",
@@ -282,6 +290,7 @@ _HOMES = {
         "is_cancelled",
         "token",
     ),
+    "orchestrator.correlation": ("CorrelationFilter", "add_correlation", "correlation"),
     "orchestrator.errors": (
         "BrokerUnavailable",
         "CallerError",

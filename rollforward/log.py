@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from orchestrator.correlation import CorrelationFilter
 from orchestrator.log_line import on_lines, on_one_line
 from orchestrator.redaction import redacted_fields
 
@@ -16,6 +17,7 @@ _ON_LINES = frozenset(("exception", "stack", "stack_info"))
 def configure_logging(level: str = "INFO") -> None:
     """Send every log record and every warning of this process to stderr, without secrets."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(CorrelationFilter())
     handler.setFormatter(formatter(is_terminal=sys.stderr.isatty()))
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -5,7 +5,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.graph.node import SubgraphNode
+from orchestrator.metadata import as_attributes
 from orchestrator.redaction import redacted
+from orchestrator.scope import get_invocation_metadata
 
 if TYPE_CHECKING:
     from orchestrator.execution.frame import Frame
@@ -29,9 +31,9 @@ def named(facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def metadata() -> dict[str, Any]:
+def metadata() -> Mapping[str, Any]:
     """What the caller and the code around here say of the invocation."""
-    return {}
+    return as_attributes(get_invocation_metadata())
 
 
 def everywhere(frame: "Frame") -> dict[str, Any]:
