@@ -6,24 +6,16 @@ from typing import TYPE_CHECKING, Any
 from rollforward.neighbour import check_neighbours
 
 if TYPE_CHECKING:
-    from backends.telemetry.otel.observer import (
-        OTelObserver,
-    )
-    from backends.telemetry.otel.options import (
-        TracingOptions,
-    )
+    from backends.telemetry.otel.observer import OTelObserver
+    from backends.telemetry.otel.options import TracingOptions
     from orchestrator.checkpoint.migration import (
         StateMigration,
         StateMigrationAmbiguous,
         StateMigrationFailed,
         StateMigrationMissing,
     )
-    from orchestrator.checkpoint.protocol import (
-        RecordOutdated,
-    )
-    from orchestrator.compiled import (
-        CompiledGraph,
-    )
+    from orchestrator.checkpoint.protocol import RecordOutdated
+    from orchestrator.compiled import CompiledGraph
     from orchestrator.context import (
         current_attempt_index,
         current_correlation_id,
@@ -37,11 +29,7 @@ if TYPE_CHECKING:
         is_cancelled,
         token,
     )
-    from orchestrator.correlation import (
-        CorrelationFilter,
-        add_correlation,
-        correlation,
-    )
+    from orchestrator.correlation import CorrelationFilter, add_correlation, correlation
     from orchestrator.errors import (
         BrokerUnavailable,
         CallerError,
@@ -76,34 +64,14 @@ if TYPE_CHECKING:
         StateNotSerializable,
         StateValidationError,
     )
-    from orchestrator.execution.local import (
-        LocalExecutor,
-    )
-    from orchestrator.graph.builder import (
-        GraphBuilder,
-    )
-    from orchestrator.graph.edge import (
-        END,
-    )
-    from orchestrator.graph.node import (
-        BranchSpec,
-    )
-    from orchestrator.graph.projection import (
-        DeclaredSameName,
-        ExplicitMapping,
-        FieldNameMatching,
-        Projection,
-    )
-    from orchestrator.metadata import (
-        MetadataRefused,
-        ReservedMetadata,
-    )
-    from orchestrator.middleware.cause_chain import (
-        classify_cause_chain,
-    )
-    from orchestrator.middleware.failure_isolation import (
-        FailureIsolationMiddleware,
-    )
+    from orchestrator.execution.local import LocalExecutor
+    from orchestrator.graph.builder import GraphBuilder
+    from orchestrator.graph.edge import END
+    from orchestrator.graph.node import BranchSpec
+    from orchestrator.graph.projection import DeclaredSameName, ExplicitMapping, FieldNameMatching, Projection
+    from orchestrator.metadata import MetadataRefused, ReservedMetadata
+    from orchestrator.middleware.cause_chain import classify_cause_chain
+    from orchestrator.middleware.failure_isolation import FailureIsolationMiddleware
     from orchestrator.middleware.retry import (
         RetryConfig,
         RetryMiddleware,
@@ -111,17 +79,9 @@ if TYPE_CHECKING:
         deterministic_backoff,
         exponential_jitter_backoff,
     )
-    from orchestrator.middleware.timing import (
-        TimingMiddleware,
-        TimingRecord,
-    )
-    from orchestrator.observers.delivery import (
-        DrainSummary,
-    )
-    from orchestrator.observers.draining import (
-        ObserverNotAvailableInWorker,
-        drain_events_for,
-    )
+    from orchestrator.middleware.timing import TimingMiddleware, TimingRecord
+    from orchestrator.observers.delivery import DrainSummary
+    from orchestrator.observers.draining import ObserverNotAvailableInWorker, drain_events_for
     from orchestrator.observers.event import (
         CaughtException,
         CheckpointSavedEvent,
@@ -130,13 +90,8 @@ if TYPE_CHECKING:
         Phase,
         SaveKind,
     )
-    from orchestrator.observers.subscription import (
-        Observer,
-        RemoveHandle,
-    )
-    from orchestrator.redaction import (
-        add_redactor,
-    )
+    from orchestrator.observers.subscription import Observer, RemoveHandle
+    from orchestrator.redaction import add_redactor
     from orchestrator.reducer import (
         Reducer,
         append,
@@ -148,24 +103,10 @@ if TYPE_CHECKING:
         merge_all,
         merge_by_key,
     )
-    from orchestrator.scope import (
-        get_invocation_metadata,
-        set_invocation_metadata,
-    )
-    from orchestrator.state import (
-        State,
-    )
-    from rollforward.mapping import (
-        ItemResult,
-        MapHandle,
-        MapOptions,
-        MapRun,
-        map,
-        start_map,
-    )
-    from workers.dispatch import (
-        CeleryExecutor,
-    )
+    from orchestrator.scope import get_invocation_metadata, set_invocation_metadata
+    from orchestrator.state import State
+    from rollforward.mapping import ItemResult, MapHandle, MapOptions, MapRun, map, start_map
+    from workers.dispatch import CeleryExecutor
 
 __all__ = [
     "END",
@@ -329,12 +270,7 @@ _HOMES = {
     "orchestrator.graph.builder": ("GraphBuilder",),
     "orchestrator.compiled": ("CompiledGraph",),
     "orchestrator.graph.edge": ("END",),
-    "orchestrator.graph.projection": (
-        "DeclaredSameName",
-        "ExplicitMapping",
-        "FieldNameMatching",
-        "Projection",
-    ),
+    "orchestrator.graph.projection": ("DeclaredSameName", "ExplicitMapping", "FieldNameMatching", "Projection"),
     "orchestrator.middleware.retry": (
         "RetryConfig",
         "RetryMiddleware",
