@@ -1,0 +1,198 @@
+"""The streams and the logs of this process, tapped while the output of any instance is wanted."""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from functools import cache, partial
+from typing import Any
+
+from orchestrator.capture.capture import Capture, alone, capture_alone, captured_by, current_capture, uncaptured
+from orchestrator.capture.line import LogStream
+from orchestrator.capture.tap import Tap, flush_c_output
+from orchestrator.capture.tee import Tee
+
+_DESCRIPTORS = {LogStream.STDOUT: 1, LogStream.STDERR: 2}
+
+
+@contextmanager
+def capturing(capture: Capture, *, is_alone: bool) -> Iterator[None]:
+    """Have `capture` take what the code in here prints and logs; all of it goes where it went before, too.
+
+    `is_alone` where nothing runs beside it in this process: then what child processes, C code and threads of the
+    user's write is taken as well.
+    """
+    with _place(capture, is_alone=is_alone), captured_by(capture):
+        yield
+
+
+def _place(capture: Capture, *, is_alone: bool) -> AbstractContextManager[None]:
+    outer = capture_alone()
+    if outer is not None:
+        capture.catch_up = outer.catch_up
+        return nullcontext()
+    return _tapped(capture) if is_alone else _shared.in_place(capture.options.level)
+
+
+class CaptureHandler(logging.Handler):
+    """Gives the records of an instance to its capture."""
+
+    def __init__(self, level: int, *, is_only: bool) -> None:
+        super().__init__(level)
+        self._is_only = is_only
+
+    def emit(self, record: logging.LogRecord) -> None:
+        capture = current_capture()
+        if capture is not None:
+            capture.catch_up()
+            capture.log(record)
+        last = logging.lastResort
+        if self._is_only and last is not None and record.levelno >= last.level:
+            # Without this handler there would be none, and the record would be printed.
+            with uncaptured():
+                last.handle(record)
+
+
+class _Shared:
+    """What is in place while any instance is captured that may run beside others."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._undoing = ExitStack()
+
+    @contextmanager
+    def in_place(self, level: int) -> Iterator[None]:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._undoing.enter_context(_replaced({}))
+                self._undoing.enter_context(_logs_heard(level))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._undoing.close()
+
+
+_shared = _Shared()
+
+
+@contextmanager
+def _tapped(capture: Capture) -> Iterator[None]:
+    """Tap the descriptors of this process too; what its own streams and handlers write goes past the taps."""
+    taps = _taps(os.getpid())
+    with ExitStack() as stack:
+        _flush()
+        for name, tap in taps.items():
+            tap.open(partial(capture.write, name))
+            stack.callback(tap.close)
+        stack.callback(_flush)
+        past = {tap.number: stack.enter_context(_stream_of(tap.real, name)) for name, tap in taps.items()}
+        stack.enter_context(_handlers_writing_to(past))
+        stack.enter_context(_replaced(past))
+        stack.enter_context(_logs_heard(capture.options.level))
+        stack.enter_context(alone(capture))
+        capture.catch_up = partial(_pump, tuple(taps.values()))
+        yield
+
+
+@cache
+def _taps(_pid: int) -> dict[LogStream, Tap]:
+    return {name: Tap(number) for name, number in _DESCRIPTORS.items()}
+
+
+def _pump(taps: tuple[Tap, ...]) -> None:
+    for tap in taps:
+        tap.pump()
+
+
+def _flush() -> None:
+    flush_c_output()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+
+
+@contextmanager
+def _stream_of(number: int, name: LogStream) -> Iterator[Any]:
+    """A stream that writes there as the one of that name does."""
+    like = getattr(sys, name)
+    spelling = {fact: getattr(like, fact, None) for fact in ("encoding", "errors")}
+    with open(number, "w", buffering=1, closefd=False, **spelling) as stream:
+        yield stream
+
+
+@contextmanager
+def _replaced(past: dict[int, Any]) -> Iterator[None]:
+    """Put tees in place of the streams; one that somebody has replaced meanwhile stays as it is."""
+    streams = {name: stream for name in LogStream if (stream := getattr(sys, name, None)) is not None}
+    tees = {name: Tee(stream, name, past.get(_descriptor(stream))) for name, stream in streams.items()}
+    for name, tee in tees.items():
+        setattr(sys, name, tee)
+    try:
+        yield
+    finally:
+        for name, tee in tees.items():
+            if getattr(sys, name) is tee:
+                setattr(sys, name, streams[name])
+
+
+@contextmanager
+def _handlers_writing_to(past: dict[int, Any]) -> Iterator[None]:
+    """Have the root handlers that write to these descriptors write past the taps: records are taken as records."""
+    moved = [
+        (handler, handler.stream, past[descriptor])
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, logging.StreamHandler) and (descriptor := _descriptor(handler.stream)) in past
+    ]
+    for handler, _, target in moved:
+        handler.setStream(target)
+    try:
+        yield
+    finally:
+        for handler, stream, target in moved:
+            if handler.stream is target:
+                handler.setStream(stream)
+
+
+def _descriptor(stream: Any) -> int:
+    try:
+        return int(stream.fileno())
+    except (OSError, ValueError, AttributeError, TypeError):
+        return -1
+
+
+@contextmanager
+def _logs_heard(level: int) -> Iterator[None]:
+    """Hear records from that level on; what other handlers get stays the same."""
+    root = logging.getLogger()
+    before, others = root.level, tuple(root.handlers)
+    handler = CaptureHandler(level, is_only=not others)
+    root.addHandler(handler)
+    is_as_before = partial(_is_heard_at, before)
+    if level < before:
+        for other in others:
+            other.addFilter(is_as_before)
+        root.setLevel(level)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        if level < before:
+            root.setLevel(before)
+            for other in others:
+                other.removeFilter(is_as_before)
+
+
+def _is_heard_at(root_level: int, record: logging.LogRecord) -> bool:
+    """Whether a record comes to the root's handlers where the root has that level."""
+    logger: logging.Logger | None = logging.getLogger(record.name)
+    while logger is not None and logger.parent is not None and not logger.level:
+        logger = logger.parent
+    is_roots = logger is None or logger.parent is None
+    return record.levelno >= root_level or not is_roots

@@ -1,0 +1,141 @@
+"""What an instance puts out that has its process to itself: by child processes, C code and threads too."""
+
+import io
+import logging
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+from orchestrator.capture.capture import Capture, CaptureOptions
+from orchestrator.capture.line import LogStream
+from orchestrator.capture.streams import capturing
+
+OUT, ERR, LOG = LogStream
+say = print
+
+
+@contextmanager
+def written(folder: Path) -> Iterator[Path]:
+    """Descriptors 1 and 2, and the streams on them, lead to a file meanwhile."""
+    file = folder / "written"
+    saved = os.dup(1), os.dup(2)
+    with ExitStack() as stack:
+        target = stack.enter_context(file.open("ab", buffering=0))
+        for number, kept in zip((1, 2), saved, strict=True):
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, number)
+            os.dup2(target.fileno(), number)
+        for number, redirect in ((1, redirect_stdout), (2, redirect_stderr)):
+            stream = io.TextIOWrapper(io.FileIO(number, "w", closefd=False), write_through=True)
+            stack.enter_context(redirect(stream))
+        yield file
+
+
+def taker() -> Capture:
+    return Capture(CaptureOptions(level=logging.INFO))
+
+
+def texts(taken, stream: LogStream) -> list[str]:
+    return [line.text for line in taken if line.stream is stream]
+
+
+def test_child_processes_and_what_writes_to_the_descriptor_are_taken_in_order(tmp_path):
+    with written(tmp_path) as file:
+        capture = taker()
+        with capturing(capture, is_alone=True):
+            say("first")
+            subprocess.run(["/bin/sh", "-c", "echo second; echo wrong >&2"], check=True)
+            say("third")
+            os.write(1, b"fourth \xff\n")
+        taken = capture.take(is_over=True)
+        assert texts(taken, OUT) == ["first", "second", "third", "fourth \ufffd"]
+        assert texts(taken, ERR) == ["wrong"]
+        assert sorted(file.read_bytes().splitlines()) == sorted(
+            [b"first", b"second", b"wrong", b"third", b"fourth \xff"]
+        )
+
+
+def test_the_descriptors_are_as_before(tmp_path):
+    with written(tmp_path):
+        before = [os.fstat(number).st_ino for number in (1, 2)]
+        open_before = set(Path("/proc/self/fd").iterdir())
+        for _ in range(3):
+            with capturing(taker(), is_alone=True):
+                assert os.fstat(1).st_ino != before[0]
+        assert [os.fstat(number).st_ino for number in (1, 2)] == before
+        # One file for each descriptor stays open for the next instance.
+        assert len(set(Path("/proc/self/fd").iterdir()) - open_before) <= 2
+
+
+def test_what_was_printed_before_and_is_printed_after_is_not_taken(tmp_path):
+    with written(tmp_path) as file:
+        capture = taker()
+        os.write(1, b"before\n")
+        with capturing(capture, is_alone=True):
+            say("within")
+        say("after")
+        assert texts(capture.take(is_over=True), OUT) == ["within"]
+        assert file.read_text().split() == ["before", "within", "after"]
+
+
+def test_a_record_that_a_handler_prints_is_taken_once(tmp_path, monkeypatch):
+    with written(tmp_path) as file:
+        root = logging.getLogger()
+        monkeypatch.setattr(root, "handlers", [logging.StreamHandler(sys.stderr)])
+        capture = taker()
+        with capturing(capture, is_alone=True):
+            logging.getLogger("tests.capture").warning("careful")
+        taken = capture.take(is_over=True)
+        assert (texts(taken, LOG), texts(taken, ERR)) == (["careful"], [])
+        assert file.read_text() == "careful\n"
+        assert root.handlers[0].stream is sys.stderr
+
+
+def test_threads_of_the_user_are_taken_too(tmp_path):
+    with written(tmp_path):
+        capture = taker()
+        with capturing(capture, is_alone=True):
+            thread = threading.Thread(target=say, args=("of a thread",))
+            thread.start()
+            thread.join()
+        assert texts(capture.take(is_over=True), OUT) == ["of a thread"]
+
+
+def test_a_forked_child_of_the_user_is_taken(tmp_path):
+    with written(tmp_path) as file:
+        capture = taker()
+        with capturing(capture, is_alone=True):
+            child = multiprocessing.get_context("fork").Process(target=say, args=("of a child",))
+            child.start()
+            child.join()
+        assert texts(capture.take(is_over=True), OUT) == ["of a child"]
+        assert file.read_text() == "of a child\n"
+
+
+def test_more_than_any_pipe_holds_is_written_without_waiting_and_its_memory_is_given_back(tmp_path):
+    with written(tmp_path) as file:
+        capture = taker()
+        with capturing(capture, is_alone=True):
+            for _ in range(64):
+                os.write(1, b"x" * 99 + b"\n" * 1 + b"y" * 65_436)
+                capture.take()
+            used = os.fstat(1).st_blocks * 512
+        assert file.stat().st_size == 64 * 65_536
+        assert used < 2 * 1024 * 1024
+
+
+def test_an_instance_nested_in_it_takes_its_own_and_nothing_twice(tmp_path):
+    with written(tmp_path) as file:
+        outer, inner = taker(), taker()
+        with capturing(outer, is_alone=True):
+            say("outer")
+            with capturing(inner, is_alone=False):
+                say("inner")
+        assert texts(outer.take(is_over=True), OUT) == ["outer"]
+        assert texts(inner.take(is_over=True), OUT) == ["inner"]
+        assert file.read_text().split() == ["outer", "inner"]
