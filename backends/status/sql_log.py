@@ -1,0 +1,91 @@
+"""The output of instances, on SQLite or PostgreSQL."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, insert, select
+
+from backends.checkpointers.sql.clock import to_number, to_time
+from backends.checkpointers.sql.database import Database
+from backends.checkpointers.sql.migration import bring_up_to_date
+from backends.checkpointers.sql.schema import schema
+from orchestrator.capture.line import LogStream
+from orchestrator.observers.log_store import LogFilter, LogRow
+
+T = TypeVar("T")
+
+_SAME = (
+    "run_id invocation_id correlation_id node key delivery worker source number stream level logger text is_cut".split()
+)
+
+
+class SqlLogStore:
+    """A `LogStore` in one table of a namespace; nothing is connected before the first call."""
+
+    def __init__(self, url: str, *, namespace: str) -> None:
+        self._table = schema(namespace).log
+        self._namespace = namespace
+        self._database = Database(url)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="log-writer")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="log-reader")
+        self._preparing = threading.Lock()
+        self._is_prepared = False
+
+    async def append(self, rows: Sequence[LogRow]) -> None:
+        told = [_columns(row) for row in rows]
+        if told:
+            await self._in_thread(self._writer, lambda: self._database.write(lambda db: self._insert(db, told)))
+
+    async def read(self, run_id: str, which: LogFilter, *, after: int, limit: int) -> tuple[list[LogRow], int]:
+        def select_rows(db: Connection) -> list[LogRow]:
+            table = self._table
+            wanted = select(table).where(table.c.run_id == run_id, table.c.sequence > after)
+            if which.index is not None:
+                wanted = wanted.where(table.c.idx == which.index)
+            if which.node is not None:
+                wanted = wanted.where(table.c.node == which.node)
+            found = db.execute(wanted.order_by(table.c.sequence).limit(limit)).mappings()
+            return [_row(dict(columns)) for columns in found]
+
+        rows = await self._in_thread(self._reader, lambda: self._database.read(select_rows))
+        return rows, rows[-1].sequence if rows else after
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._close)
+
+    def _insert(self, db: Connection, told: Sequence[dict[str, Any]]) -> None:
+        db.execute(insert(self._table), told)
+
+    async def _in_thread(self, thread: ThreadPoolExecutor, transaction: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(thread, self._prepared, transaction)
+
+    def _prepared(self, transaction: Callable[[], T]) -> T:
+        with self._preparing:
+            if not self._is_prepared:
+                bring_up_to_date(self._database, self._namespace)
+                self._is_prepared = True
+        return transaction()
+
+    def _close(self) -> None:
+        self._writer.shutdown()
+        self._reader.shutdown()
+        self._database.close()
+
+
+def _columns(row: LogRow) -> dict[str, Any]:
+    same = {name: getattr(row, name) for name in _SAME}
+    return {**same, "indexes": json.dumps(row.indexes), "idx": row.index, "at": to_number(row.at)}
+
+
+def _row(columns: dict[str, Any]) -> LogRow:
+    return LogRow(
+        **{name: columns[name] for name in _SAME if name != "stream"},
+        stream=LogStream(columns["stream"]),
+        indexes=tuple(json.loads(columns["indexes"])),
+        at=to_time(columns["at"]),
+        sequence=columns["sequence"],
+    )

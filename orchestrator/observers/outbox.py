@@ -1,0 +1,101 @@
+"""Rows on their way to a store, written in batches beside whoever adds them."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+Row = TypeVar("Row")
+
+log = logging.getLogger(__name__)
+
+MOST_WAITING = 100_000
+BATCH_ROWS = 1000
+LONGEST_PAUSE_SECONDS = 30.0
+
+
+class Outbox(Generic[Row]):
+    """Writes rows by `write`, in order, within `every_seconds`; `what` names them in its log.
+
+    A batch that cannot be written is tried again. When more than `most_waiting` rows wait, the oldest are dropped:
+    they are counted in `dropped`. `health` says why rows wait. Nothing of it is ever raised to whoever adds.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[Row]], Awaitable[None]],
+        *,
+        what: str,
+        every_seconds: float,
+        most_waiting: int = MOST_WAITING,
+    ) -> None:
+        self._write = write
+        self._what = what
+        self._every_seconds = every_seconds
+        self._most_waiting = most_waiting
+        self._waiting: deque[Row] = deque()
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        self._writing: asyncio.Task[None] | None = None
+        self.dropped = 0
+        self.health: str | None = None
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Have rows written soon."""
+        self._waiting.extend(rows)
+        self._drop(len(self._waiting) - self._most_waiting)
+        if self._waiting and (self._writing is None or self._writing.done()):
+            self._writing = asyncio.create_task(self._write_soon())
+
+    async def flush(self) -> None:
+        """Write what waits, or leave it for later where that does not succeed."""
+        async with self._turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(BATCH_ROWS, len(self._waiting)))]
+                if not await self._is_written(batch):
+                    return
+
+    async def close(self) -> None:
+        """Write what waits for the last time."""
+        if self._writing is not None and self._writing.get_loop() is asyncio.get_running_loop():
+            self._writing.cancel()
+        await self.flush()
+        self._drop(len(self._waiting))
+
+    async def _write_soon(self) -> None:
+        pause_seconds = self._every_seconds
+        while self._waiting:
+            await asyncio.sleep(pause_seconds)
+            await self.flush()
+            pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS) if self.health else self._every_seconds
+
+    async def _is_written(self, batch: Sequence[Row]) -> bool:
+        is_written = False
+        try:
+            await self._write(batch)
+            is_written = True
+        except Exception as error:  # noqa: BLE001 - observers must not disturb the run
+            self._note(str(error) or type(error).__name__)
+        else:
+            self._note(None)
+        finally:
+            if not is_written:
+                self._waiting.extendleft(reversed(batch))
+        return is_written
+
+    def _note(self, health: str | None) -> None:
+        if health is not None and self.health is None:
+            log.warning("%s cannot be written, they wait", self._what, extra={"error": health})
+        if health is None and self.health is not None:
+            log.warning("%s are written again", self._what)
+        self.health = health
+
+    def _drop(self, count: int) -> None:
+        if count <= 0:
+            return
+        if not self.dropped:
+            log.error("%s dropped, too many wait", self._what, extra={"count": count, "error": self.health})
+        for _ in range(count):
+            self._waiting.popleft()
+        self.dropped += count
