@@ -3,6 +3,7 @@
 from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.errors import CallerError
+from orchestrator.observers.log_store import LogStore, MemoryLogStore
 
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 _SQLITE_SCHEMES = ("sqlite", "sqlite+pysqlite")
@@ -50,6 +51,22 @@ def open_store(url: str, *, namespace: str) -> CheckpointStore:
     raise CheckpointUrlUnknown(scheme)
 
 
+def open_logs(url: str, *, namespace: str) -> LogStore:
+    """The store at this URL of what instances put out. It connects when it is first used, and is to be closed.
+
+    Raises:
+        CheckpointUrlUnknown, DriverMissing, CallerError: as `open_store`.
+    """
+    scheme = url.partition("://")[0] if "://" in url else ""
+    if scheme == "memory":
+        return MemoryLogStore()
+    if scheme in _REDIS_SCHEMES:
+        return _redis_logs(url, namespace)
+    if scheme in _SQLITE_SCHEMES or scheme in _POSTGRESQL_SCHEMES:
+        return _sql_logs(url, namespace)
+    raise CheckpointUrlUnknown(scheme)
+
+
 def _redis_store(url: str, namespace: str) -> CheckpointStore:
     from backends.checkpointers.redis.store import RedisStore
 
@@ -61,5 +78,20 @@ def _sql_store(url: str, namespace: str) -> CheckpointStore:
 
     try:
         return SqlStore(url, namespace=namespace)
+    except ImportError as error:
+        raise DriverMissing("psycopg", "postgres") from error
+
+
+def _redis_logs(url: str, namespace: str) -> LogStore:
+    from backends.status.redis_log import RedisLogStore
+
+    return RedisLogStore(url, namespace=namespace)
+
+
+def _sql_logs(url: str, namespace: str) -> LogStore:
+    from backends.status.sql_log import SqlLogStore
+
+    try:
+        return SqlLogStore(url, namespace=namespace)
     except ImportError as error:
         raise DriverMissing("psycopg", "postgres") from error

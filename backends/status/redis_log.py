@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import redis
@@ -15,13 +15,7 @@ import redis.asyncio
 from backends.ledgers.redis.client import advice_for, async_client, without_password
 from orchestrator.capture.line import LogStream
 from orchestrator.errors import CheckpointUnavailable
-from orchestrator.observers.log_store import LogFilter, LogRow
-
-T = TypeVar("T")
-
-_SAME = (
-    "invocation_id correlation_id node indexes key delivery worker source number stream level logger text is_cut".split()
-)
+from orchestrator.observers.log_store import PLAIN_FIELDS, LogFilter, LogRow
 
 
 class RedisLogStore:
@@ -37,13 +31,11 @@ class RedisLogStore:
 
     async def append(self, rows: Sequence[LogRow]) -> None:
         for run_id, of_run in groupby(rows, key=attrgetter("run_id")):
-            texts = [_text(row) for row in of_run]
-            await self._asked(lambda client, key=self._key(run_id), texts=texts: client.rpush(key, *texts))
+            await self._asked("RPUSH", self._key(run_id), *(_text(row) for row in of_run))
 
     async def read(self, run_id: str, which: LogFilter, *, after: int, limit: int) -> tuple[list[LogRow], int]:
-        key = self._key(run_id)
-        texts: list[bytes] = await self._asked(lambda client: client.lrange(key, after, after + limit - 1))
-        rows = [_row(run_id, sequence, text) for sequence, text in enumerate(texts, after + 1)]
+        texts = await self._asked("LRANGE", self._key(run_id), after, after + limit - 1)
+        rows = [_row(sequence, text) for sequence, text in enumerate(texts, after + 1)]
         return [row for row in rows if which.takes(row)], after + len(rows)
 
     async def close(self) -> None:
@@ -54,13 +46,13 @@ class RedisLogStore:
     def _key(self, run_id: str) -> str:
         return f"{self._namespace}:log:{{{run_id}}}"
 
-    async def _asked(self, question: Callable[[Any], Awaitable[T]]) -> T:
+    async def _asked(self, *command: Any) -> Any:
         loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
+        client: Any = self._clients.get(loop)
         if client is None:
             client = self._clients[loop] = async_client(self._url, name="rollforward-logs")
         try:
-            return await question(client)
+            return await client.execute_command(*command)
         except redis.RedisError as error:
             raise CheckpointUnavailable(
                 f"the log store {without_password(self._url)} cannot be used: {error}; "
@@ -69,12 +61,16 @@ class RedisLogStore:
 
 
 def _text(row: LogRow) -> bytes:
-    told = [*(getattr(row, name) for name in _SAME), row.at.isoformat()]
+    told = [list(row.indexes), row.stream, row.at.isoformat(), *(getattr(row, name) for name in PLAIN_FIELDS)]
     return json.dumps(told, separators=(",", ":")).encode()
 
 
-def _row(run_id: str, sequence: int, text: bytes) -> LogRow:
-    *same, at = json.loads(text)
-    told = dict(zip(_SAME, same, strict=True))
-    told |= {"indexes": tuple(told["indexes"]), "stream": LogStream(told["stream"])}
-    return LogRow(run_id=run_id, sequence=sequence, at=datetime.fromisoformat(at), **told)
+def _row(sequence: int, text: bytes) -> LogRow:
+    indexes, stream, at, *plain = json.loads(text)
+    return LogRow(
+        **dict(zip(PLAIN_FIELDS, plain, strict=True)),
+        indexes=tuple(indexes),
+        stream=LogStream(stream),
+        at=datetime.fromisoformat(at),
+        sequence=sequence,
+    )

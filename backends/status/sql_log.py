@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -14,13 +14,9 @@ from backends.checkpointers.sql.database import Database
 from backends.checkpointers.sql.migration import bring_up_to_date
 from backends.checkpointers.sql.schema import schema
 from orchestrator.capture.line import LogStream
-from orchestrator.observers.log_store import LogFilter, LogRow
+from orchestrator.observers.log_store import PLAIN_FIELDS, LogFilter, LogRow
 
 T = TypeVar("T")
-
-_SAME = (
-    "run_id invocation_id correlation_id node key delivery worker source number stream level logger text is_cut".split()
-)
 
 
 class SqlLogStore:
@@ -49,7 +45,7 @@ class SqlLogStore:
             if which.node is not None:
                 wanted = wanted.where(table.c.node == which.node)
             found = db.execute(wanted.order_by(table.c.sequence).limit(limit)).mappings()
-            return [_row(dict(columns)) for columns in found]
+            return [_row({str(name): columns[name] for name in columns}) for columns in found]
 
         rows = await self._in_thread(self._reader, lambda: self._database.read(select_rows))
         return rows, rows[-1].sequence if rows else after
@@ -77,15 +73,16 @@ class SqlLogStore:
 
 
 def _columns(row: LogRow) -> dict[str, Any]:
-    same = {name: getattr(row, name) for name in _SAME}
-    return {**same, "indexes": json.dumps(row.indexes), "idx": row.index, "at": to_number(row.at)}
+    plain = {name: getattr(row, name) for name in PLAIN_FIELDS}
+    indexes = {"indexes": json.dumps(row.indexes), "idx": row.index}
+    return {**plain, **indexes, "stream": row.stream.value, "at": to_number(row.at)}
 
 
-def _row(columns: dict[str, Any]) -> LogRow:
+def _row(columns: Mapping[str, Any]) -> LogRow:
     return LogRow(
-        **{name: columns[name] for name in _SAME if name != "stream"},
-        stream=LogStream(columns["stream"]),
+        **{name: columns[name] for name in PLAIN_FIELDS},
         indexes=tuple(json.loads(columns["indexes"])),
+        stream=LogStream(columns["stream"]),
         at=to_time(columns["at"]),
         sequence=columns["sequence"],
     )

@@ -43,6 +43,13 @@ class LogRow:
         return self.indexes[-1]
 
 
+PLAIN_FIELDS = (
+    *("run_id", "invocation_id", "correlation_id", "node", "key", "delivery", "worker", "source", "number"),
+    *("level", "logger", "text", "is_cut"),
+)
+"""The fields of a row that are texts, numbers and booleans, which every store keeps as they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogFilter:
     """Which rows are wanted: of instances with that index, and of the fan-out at that path."""
@@ -132,9 +139,7 @@ class LogReading:
         return is_news
 
 
-async def read_logs(
-    store: LogStore, run_id: str, *, index: int | None = None, node: str | None = None
-) -> list[LogRow]:
+async def read_logs(store: LogStore, run_id: str, *, index: int | None = None, node: str | None = None) -> list[LogRow]:
     """What the instances of a run have put out so far, in the order in which it was told.
 
     Args:

@@ -111,7 +111,7 @@ async def test_tasks_beside_each_other_do_not_mix():
             return texts(taker.take(is_over=True))
 
         told = await asyncio.gather(instance("a"), instance("b"))
-        assert told == [["a 0", "a 1", "a 2"], ["b 0", "b 1", "b 2"]]
+        assert list(told) == [["a 0", "a 1", "a 2"], ["b 0", "b 1", "b 2"]]
 
 
 def test_a_plain_function_in_a_thread_is_taken_with_its_context_and_others_pass_by():

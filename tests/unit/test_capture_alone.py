@@ -85,15 +85,15 @@ def test_what_was_printed_before_and_is_printed_after_is_not_taken(tmp_path):
 
 def test_a_record_that_a_handler_prints_is_taken_once(tmp_path, monkeypatch):
     with written(tmp_path) as file:
-        root = logging.getLogger()
-        monkeypatch.setattr(root, "handlers", [logging.StreamHandler(sys.stderr)])
+        handler = logging.StreamHandler(sys.stderr)
+        monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
         capture = taker()
         with capturing(capture, is_alone=True):
             logging.getLogger("tests.capture").warning("careful")
         taken = capture.take(is_over=True)
         assert (texts(taken, LOG), texts(taken, ERR)) == (["careful"], [])
         assert file.read_text() == "careful\n"
-        assert root.handlers[0].stream is sys.stderr
+        assert handler.stream is sys.stderr
 
 
 def test_threads_of_the_user_are_taken_too(tmp_path):

@@ -20,6 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from backends.status.log_table import log_table
 from orchestrator.errors import CallerError
 
 _NAMESPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
@@ -37,6 +38,7 @@ class Schema:
     slots: Table
     slot_errors: Table
     losses: Table
+    log: Table
 
     @property
     def parts(self) -> tuple[Table, ...]:
@@ -77,6 +79,7 @@ def schema(namespace: str) -> Schema:
         slots=_slots(metadata, f"{prefix}_slots"),
         slot_errors=_slots(metadata, f"{prefix}_slot_errors"),
         losses=_losses(metadata, prefix),
+        log=log_table(metadata, prefix),
     )
 
 
