@@ -40,9 +40,10 @@ CallerError     NameTooLong (orchestrator/fan_out/plan), TooManyFailures (orches
                 StateMigrationMissing, StateMigrationFailed, StateMigrationAmbiguous
                 (orchestrator/checkpoint/migration), RecordOutdated, RunIsOver (orchestrator/checkpoint/protocol),
                 ObserverNotAvailableInWorker (orchestrator/observers/draining), MetadataRefused, ReservedMetadata
-                (orchestrator/metadata), CheckpointUrlUnknown, DriverMissing (backends/opening), RedisNotNamed
-                (workers/opening), GraphModuleBroken (workers/graph_list), GraphNotLoaded (rollforward/graph_address),
-                NotImportable (rollforward/mapping), FolderInUse (rollforward/embedded), InputFileRefused, LineRefused,
+                (orchestrator/metadata), CheckpointUrlUnknown, DriverMissing (backends/opening), SdkMissing
+                (backends/telemetry), ExporterUnknown (backends/telemetry/otel), RedisNotNamed (workers/opening),
+                GraphModuleBroken (workers/graph_list), GraphNotLoaded (rollforward/graph_address), NotImportable
+                (rollforward/mapping), FolderInUse (rollforward/embedded), InputFileRefused, LineRefused,
                 NeedsDeployment, RunIdRefused, SettingsRefused, WorkerNeedsRedis (rollforward/cli), and there
                 NothingKept and GraphUnknownHere, which say more than their base
 OperatorError   EmbeddedUnavailable (rollforward/embedded)

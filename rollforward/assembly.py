@@ -1,5 +1,7 @@
 """Puts the parts together that drive runs: a store, a ledger with its executor, and an orchestrator."""
 
+import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -8,6 +10,8 @@ from typing import Literal
 
 from backends.ledgers.redis.orchestrator import RedisLedger
 from backends.opening import open_store
+from backends.telemetry.opening import open_tracing
+from backends.telemetry.otel.options import TracingOptions
 from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.local import LocalExecutor
@@ -16,6 +20,8 @@ from orchestrator.graph.registry import registry
 from orchestrator.instance.run import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.ledger.protocol import WorkerRegistry
+from orchestrator.observers.observation import Observation
+from orchestrator.observers.tracing import Tracing, Untraced
 from orchestrator.seal import Seal
 from rollforward.liveness import is_dead
 from workers.code_version import code_version
@@ -23,6 +29,7 @@ from workers.dispatch import CeleryExecutor
 from workers.opening import RedisNotNamed, open_worker_ledger
 from workers.process import this_owner
 from workers.settings import Settings
+from workers.tracing import trace_celery
 
 ExecutorName = Literal["celery", "local"]
 
@@ -51,14 +58,17 @@ async def opened_store(settings: Settings) -> AsyncIterator[CheckpointStore]:
 async def assembled(settings: Settings, executor: ExecutorName) -> AsyncIterator[Assembly]:
     """Everything that drives runs, closed at the end; `celery` needs a Redis URL in the settings."""
     async with AsyncExitStack() as stack:
+        tracing = await stack.enter_async_context(_opened_tracing(settings))
         store = await stack.enter_async_context(opened_store(settings))
         workers = open_worker_ledger(settings) if executor == "celery" else None
         if workers is None:
-            lane = await stack.enter_async_context(_local_lane(settings))
+            lane = await stack.enter_async_context(_local_lane(settings, tracing))
         else:
             stack.callback(workers.close)
             lane = await stack.enter_async_context(_celery_lane(settings, workers))
-        orchestrator = Orchestrator(store, lane=lane, options=_options(settings), is_dead=is_dead)
+        observation = Observation(tracing=tracing)
+        options = _options(settings)
+        orchestrator = Orchestrator(store, lane=lane, options=options, is_dead=is_dead, observation=observation)
         yield Assembly(store, lane, orchestrator, workers)
 
 
@@ -84,9 +94,24 @@ async def _celery_lane(settings: Settings, workers: WorkerRegistry) -> AsyncIter
 
 
 @asynccontextmanager
-async def _local_lane(settings: Settings) -> AsyncIterator[Lane]:
+async def _opened_tracing(settings: Settings) -> AsyncIterator[Tracing]:
+    """What the environment asks for, with Celery's own spans; what is left is exported at the end."""
+    options = TracingOptions(instance_share=settings.trace_share, most_instances=settings.trace_most)
+    tracing = open_tracing(os.environ, options)
+    if tracing is None:
+        yield Untraced()
+        return
+    trace_celery(tracing.provider)
+    try:
+        yield tracing
+    finally:
+        await asyncio.to_thread(tracing.shutdown)
+
+
+@asynccontextmanager
+async def _local_lane(settings: Settings, tracing: Tracing) -> AsyncIterator[Lane]:
     ledger = MemoryLedger(max_bytes=settings.max_item_bytes)
-    runtime = Runtime(worker="local", find=registry.find, code_version=code_version(settings))
+    runtime = Runtime(worker="local", find=registry.find, code_version=code_version(settings), tracing=tracing)
     executor = LocalExecutor(ledger, runtime)
     try:
         yield Lane(ledger=ledger, executor=executor)

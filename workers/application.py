@@ -1,11 +1,13 @@
 """Celery, set up for one task."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 from celery import Celery, signals
 from celery.app.registry import TaskRegistry
 
+from backends.telemetry.opening import open_worker_tracing
 from orchestrator.errors import CallerError
 from orchestrator.graph.enclosing import inner_graphs
 from orchestrator.graph.graph import Graph
@@ -19,7 +21,9 @@ from workers.graph_list import load_graphs
 from workers.hearing import listen
 from workers.log_line import keep_lines_safe
 from workers.opening import require_redis
+from workers.runtime import CurrentRuntime
 from workers.settings import Settings
+from workers.tracing import trace_worker
 
 
 class OneTask(TaskRegistry):  # type: ignore[misc] # Celery has no types
@@ -47,6 +51,7 @@ def build_worker_app(settings: Settings) -> Celery:
             keep_credit()
             listen()
             _consume_known_graphs(app, settings)
+            _trace(runtime)
             attend(instance, settings, runtime)
 
     signals.celeryd_init.connect(prepare, weak=False)
@@ -71,6 +76,16 @@ def worker_queues(settings: Settings) -> list[str]:
 def _fixed_queues(graph: Graph[Any]) -> Iterator[str]:
     for inner in inner_graphs(graph):
         yield from (node.queue for node in inner.nodes.values() if isinstance(node, FanOutNode) and node.queue)
+
+
+def _trace(runtime: CurrentRuntime) -> None:
+    try:
+        traced = open_worker_tracing(os.environ)
+    except CallerError as error:
+        raise SystemExit(f"rollforward: {error}") from error
+    if traced is not None:
+        runtime.trace(traced)
+        trace_worker(traced)
 
 
 def _consume_known_graphs(app: Celery, settings: Settings) -> None:

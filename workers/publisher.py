@@ -15,6 +15,7 @@ from orchestrator.seal import Seal
 from workers.configuration import direct_queue, queue_name
 from workers.message import Message, encode
 from workers.tasks import TASK_NAME
+from workers.tracing import under
 
 BATCH = 1_000
 
@@ -61,7 +62,8 @@ class Publisher:
         try:
             with self._ready_producer().batch(BATCH):
                 for hint in hints:
-                    self._publish_one(hint, self._producer)
+                    with under(hint.trace, hint.index):
+                        self._publish_one(hint, self._producer)
         except (KombuError, OSError, *connection.connection_errors, *connection.channel_errors) as error:
             url = connection.as_uri()
             raise BrokerUnavailable(f"cannot publish to {url}: {error}; bring the broker back") from error

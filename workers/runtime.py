@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import LedgerLost, LedgerUnavailable
 from orchestrator.execution.briefing import Briefing
@@ -11,6 +12,7 @@ from orchestrator.graph.registry import registry
 from orchestrator.instance.kept import in_ledger
 from orchestrator.instance.run import Runtime
 from orchestrator.ledger.claim import Claimed
+from orchestrator.observers.tracing import Tracing, Untraced
 from orchestrator.seal import Seal
 from workers.code_version import code_version
 from workers.graph_list import load_graphs
@@ -21,6 +23,9 @@ from workers.opening import open_worker_ledger
 from workers.persistence import insist
 from workers.process import this_owner
 from workers.settings import Settings
+
+if TYPE_CHECKING:
+    from backends.telemetry.otel.per_process import TracedWorker
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +39,7 @@ class ProcessRuntime:
     Nothing in it survives a fork: `current` makes a new one where the process is another.
     """
 
-    def __init__(self, settings: Settings, worker: str) -> None:
+    def __init__(self, settings: Settings, worker: str, *, tracing: Tracing | None = None) -> None:
         load_graphs(settings.graphs)
         self.settings = settings
         self.pid = os.getpid()
@@ -46,7 +51,9 @@ class ProcessRuntime:
         self.loop = LoopThread("rollforward-instances")
         find = lru_cache(maxsize=GRAPHS_KEPT)(registry.find)
         keep = in_ledger(self.ledger.progress)
-        self.runtime = Runtime(worker=worker, find=find, code_version=code_version(settings), keep=keep)
+        self.runtime = Runtime(
+            worker=worker, find=find, code_version=code_version(settings), keep=keep, tracing=tracing or Untraced()
+        )
         self._briefings = lru_cache(maxsize=BRIEFINGS_KEPT)(self._fetch_briefing)
         self._beat_ledger = open_worker_ledger(settings)
         self._heartbeat = Heartbeat(
@@ -103,6 +110,7 @@ class CurrentRuntime:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._traced: TracedWorker | None = None
         self._lock = threading.Lock()
         self._runtime: ProcessRuntime | None = None
 
@@ -113,8 +121,12 @@ class CurrentRuntime:
             return runtime
         with self._lock:
             if self._runtime is None or self._runtime.pid != os.getpid():
-                self._runtime = ProcessRuntime(self._settings, worker)
+                self._runtime = ProcessRuntime(self._settings, worker, tracing=self._tracing())
             return self._runtime
+
+    def trace(self, traced: "TracedWorker") -> None:
+        """Trace what runs from now on in this worker."""
+        self._traced = traced
 
     def abandon(self) -> None:
         """Stop what runs in this process, if anything ever did."""
@@ -126,6 +138,9 @@ class CurrentRuntime:
         """Whether this process should make way for another."""
         runtime = self._of_this_process()
         return runtime is not None and runtime.is_spent
+
+    def _tracing(self) -> Tracing | None:
+        return None if self._traced is None else self._traced.observer
 
     def _of_this_process(self) -> ProcessRuntime | None:
         runtime = self._runtime

@@ -37,7 +37,8 @@ class Settings(BaseSettings):
     `heartbeat_seconds` is a third of the lease at most, and by default, where that is below 5 s.
     `shutdown_grace_seconds` is what the supervisor waits between SIGTERM and SIGKILL. `hard_limit_seconds` ends a
     prefork process that is stuck in one message for longer; a fan-out's own time limit acts long before. A prefork
-    process that has come to use more than `child_memory_mb` is replaced between two messages.
+    process that has come to use more than `child_memory_mb` is replaced between two messages. `trace_share` of a
+    fan-out's instances are traced, at most `trace_most`, where the environment asks for traces (`OTEL_...`).
     """
 
     model_config = SettingsConfigDict(
@@ -66,6 +67,8 @@ class Settings(BaseSettings):
     hard_limit_seconds: float | None = Field(default=None, gt=0)
     child_memory_mb: int = Field(default=1000, ge=1)
     code_version: str | None = None
+    trace_share: float = Field(default=1.0, ge=0, le=1)
+    trace_most: int = Field(default=1000, ge=0)
 
     @field_validator("heartbeat_seconds")
     @classmethod

@@ -36,15 +36,10 @@ def metadata() -> Mapping[str, Any]:
     return as_attributes(get_invocation_metadata())
 
 
-def everywhere(frame: "Frame") -> dict[str, Any]:
-    """What stands on every span."""
-    return {"correlation_id": frame.correlation_id}
-
-
 def of_invocation(frame: "Frame") -> dict[str, Any]:
     """What stands on the root of a trace."""
     return {
-        **everywhere(frame),
+        "correlation_id": frame.correlation_id,
         "run_id": frame.run_id,
         "invocation_id": frame.invocation_id,
         "graph.name": frame.root.name,
@@ -60,7 +55,7 @@ def of_node(site: "Site") -> dict[str, Any]:
     """What stands on an attempt at a node."""
     subgraph = {"subgraph.name": site.subject.graph.name} if isinstance(site.subject, SubgraphNode) else {}
     return {
-        **everywhere(site.frame),
+        "correlation_id": site.frame.correlation_id,
         "node.name": site.namespace[-1],
         "node.namespace": list(site.namespace),
         "node.step": site.step if site.step >= 0 else None,
@@ -73,7 +68,7 @@ def of_node(site: "Site") -> dict[str, Any]:
 def of_branch(site: "Site", attempt_index: int) -> dict[str, Any]:
     """What stands on a branch; the attempt is the one at the node that dispatched it, or its own."""
     return {
-        **everywhere(site.frame),
+        "correlation_id": site.frame.correlation_id,
         **_inside(site.frame),
         "node.attempt_index": attempt_index,
         "parallel_branches.parent_node_name": site.frame.levels[-1].node,
@@ -83,7 +78,7 @@ def of_branch(site: "Site", attempt_index: int) -> dict[str, Any]:
 def of_instance(site: "Site") -> dict[str, Any]:
     """What stands on one delivery of an instance."""
     return {
-        **everywhere(site.frame),
+        "correlation_id": site.frame.correlation_id,
         **_inside(site.frame),
         "run_id": site.frame.run_id,
         "invocation_id": site.frame.invocation_id,

@@ -1,12 +1,15 @@
 """What goes with a fan-out so that its instances are traced: the node's span, and which of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from opentelemetry.trace import INVALID_SPAN_ID, SpanContext, TraceFlags
 
+from backends.telemetry.otel.options import TracingOptions
+
 _PARENT = "traceparent"
+CORRELATION = "rollforward.correlation_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,13 +17,16 @@ class Origin:
     """The span of a fan-out node, as another process knows it: `traced` of its `count` instances are traced.
 
     These are spread evenly over the indexes, so that every delivery of an instance is traced, or none. Where it is
-    `detached`, each has a trace of its own.
+    `detached`, each has a trace of its own. `correlation_id` stands on everything that follows; `options` are those
+    under which all inside them is traced.
     """
 
     span: SpanContext
     count: int
     traced: int
+    correlation_id: str = ""
     detached: bool = False
+    options: TracingOptions = field(default_factory=TracingOptions)
 
     def traces(self, index: int) -> bool:
         """Whether that instance is one of those that are traced."""
@@ -44,7 +50,8 @@ class Origin:
     def carrier(self) -> dict[str, str]:
         """The origin as texts."""
         detached = {"detached": "1"} if self.detached else {}
-        return {_PARENT: self.traceparent(), "count": str(self.count), "traced": str(self.traced), **detached}
+        told = {"count": str(self.count), "traced": str(self.traced), CORRELATION: self.correlation_id, **detached}
+        return {_PARENT: self.traceparent(), **told, **self.options.to_texts()}
 
 
 def read_origin(carrier: Mapping[str, str]) -> Origin | None:
@@ -53,8 +60,9 @@ def read_origin(carrier: Mapping[str, str]) -> Origin | None:
         _, trace_id, span_id, flags = carrier[_PARENT].split("-")
         span = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
         count, traced = int(carrier["count"]), int(carrier["traced"])
+        options = TracingOptions.from_texts(carrier)
     except (LookupError, ValueError):
         return None
     if span.span_id == INVALID_SPAN_ID or not 0 <= traced <= count or count < 1:
         return None
-    return Origin(span, count, traced, detached="detached" in carrier)
+    return Origin(span, count, traced, carrier.get(CORRELATION, ""), "detached" in carrier, options)

@@ -15,7 +15,6 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, set_span_in
 
 from backends.telemetry.otel.attributes import (
     INVOCATION,
-    everywhere,
     metadata,
     named,
     of_branch,
@@ -24,6 +23,8 @@ from backends.telemetry.otel.attributes import (
     of_node,
 )
 from backends.telemetry.otel.carrier import Origin, read_origin
+from backends.telemetry.otel.correlated import CorrelatedSpans
+from backends.telemetry.otel.harmless import harmless
 from backends.telemetry.otel.ids import ChosenIds, choosing
 from backends.telemetry.otel.options import TracingOptions
 from backends.telemetry.otel.span import DroppedSpan, OpenSpan, Recording, link_to
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from orchestrator.observers.site import Site
 
 TRACER = "rollforward"
+
+
+def _no_span() -> Span:
+    return NO_SPAN
 
 
 class OTelObserver:
@@ -69,7 +74,7 @@ class OTelObserver:
             # One link for each instance with a trace of its own.
             span_limits=SpanLimits(max_links=max(self.options.most_instances, 1)),
         )
-        for processor in processors:
+        for processor in (CorrelatedSpans(), *processors):
             self.provider.add_span_processor(processor)
         self._tracer = self.provider.get_tracer(TRACER)
         self._lock = threading.Lock()
@@ -82,10 +87,11 @@ class OTelObserver:
         with self._lock:
             return tuple(self._open)
 
+    @harmless(_no_span)
     def invocation(self, frame: "Frame") -> Span:
         links = link_to(trace.get_current_span().get_span_context())
         span = self._start(INVOCATION, Context(), of_invocation(frame), links=links)
-        opened = self._opened(SpanKind.INVOCATION, [span], frame, parent=NO_SPAN)
+        opened = self._opened(SpanKind.INVOCATION, [span], frame)
         if isinstance(opened, OpenSpan):
             # Its queue of events goes with the orchestrator, also where that ends without ending anything.
             gone = weakref.finalize(frame.emitter, self.close_invocation, frame.invocation_id)
@@ -93,22 +99,26 @@ class OTelObserver:
             self._abandonments[frame.invocation_id] = gone
         return opened
 
+    @harmless(_no_span)
     def node(self, site: "Site", parent: Span) -> Span:
         if not isinstance(parent, OpenSpan):
             return NO_SPAN
-        name, facts, subject = site.namespace[-1], of_node(site), site.subject
+        name, facts, subject, options = site.namespace[-1], of_node(site), site.subject, parent.recording.options
         spans = [self._start(name, parent.inside, facts)]
         if isinstance(subject, SubgraphNode):
-            if subject.graph.name in self.options.detached_subgraphs:
+            if subject.graph.name in options.detached_subgraphs:
                 root = self._start(INVOCATION, Context(), of_invocation(site.frame))
                 spans[0].add_link(root.get_span_context())
                 spans += [root, self._start(subject.graph.name, set_span_in_context(root), facts)]
             return self._opened(SpanKind.SUBGRAPH, spans, site.frame, parent=parent)
         if isinstance(subject, FunctionNode):
             return self._opened(SpanKind.NODE, spans, site.frame, parent=parent)
-        origin = partial(self._origin, is_detached=name in self.options.detached_fan_outs)
+        is_detached = name in options.detached_fan_outs
+        cid = site.frame.correlation_id
+        origin = partial(_origin, options=options, correlation_id=cid, is_detached=is_detached)
         return self._opened(SpanKind.FORK, spans, site.frame, parent=parent, origin=origin)
 
+    @harmless(_no_span)
     def branch(self, site: "Site", parent: Span) -> Span:
         if not isinstance(parent, OpenSpan):
             return NO_SPAN
@@ -116,6 +126,7 @@ class OTelObserver:
         span = self._start(name, parent.inside, of_branch(site, current_attempt_index()))
         return self._opened(SpanKind.BRANCH, [span], site.frame, parent=parent)
 
+    @harmless(_no_span)
     def instance(self, site: "Site", carrier: Carrier, facts: Mapping[str, Any]) -> Span:
         origin, level = read_origin(carrier), site.frame.levels[-1]
         if origin is None or level.index is None:
@@ -132,14 +143,14 @@ class OTelObserver:
         else:
             around = set_span_in_context(NonRecordingSpan(origin.context_of(level.index)))
             spans = [self._start(level.node, around, told, links=links)]
-        return self._opened(SpanKind.INSTANCE, spans, site.frame, parent=NO_SPAN)
+        return self._opened(SpanKind.INSTANCE, spans, site.frame, options=origin.options)
 
+    @harmless(_no_span)
     def call(self, name: str, facts: Mapping[str, Any], parent: Span) -> Span:
-        if not self.options.calls or not isinstance(parent, OpenSpan):
+        if not isinstance(parent, OpenSpan) or not parent.recording.options.calls:
             return NO_SPAN
         recording = parent.recording
-        attributes = {**recording.common, **named({**metadata(), **facts})}
-        span = self._tracer.start_span(name, parent.inside, trace.SpanKind.CLIENT, attributes)
+        span = self._tracer.start_span(name, parent.inside, trace.SpanKind.CLIENT, named({**metadata(), **facts}))
         return self._kept(OpenSpan(recording, [span], SpanKind.CALL, parent=parent))
 
     def close_invocation(self, invocation_id: str) -> None:
@@ -168,7 +179,8 @@ class OTelObserver:
         spans: Sequence[trace.Span],
         frame: "Frame",
         *,
-        parent: Span,
+        parent: Span = NO_SPAN,
+        options: TracingOptions | None = None,
         origin: Callable[[SpanContext, int], Origin] | None = None,
     ) -> Span:
         if not spans[-1].is_recording():
@@ -176,8 +188,8 @@ class OTelObserver:
         if isinstance(parent, OpenSpan):
             recording = parent.recording
         else:
-            common = named(everywhere(frame))
-            recording = Recording(frame.invocation_id, self._tracer, common, self.options.saves, self._ended)
+            told = (frame.invocation_id, frame.correlation_id, options or self.options)
+            recording = Recording(*told, tracer=self._tracer, ended=self._ended)
         return self._kept(OpenSpan(recording, spans, kind, parent=parent, origin=origin))
 
     def _kept(self, span: OpenSpan) -> OpenSpan:
@@ -203,8 +215,12 @@ class OTelObserver:
             if gone is not None:
                 gone.detach()
 
-    def _origin(self, span: SpanContext, instance_count: int, *, is_detached: bool) -> Origin:
-        return Origin(span, instance_count, self.options.traced(instance_count), detached=is_detached)
+
+def _origin(
+    span: SpanContext, instance_count: int, *, options: TracingOptions, correlation_id: str, is_detached: bool
+) -> Origin:
+    traced = options.traced(instance_count)
+    return Origin(span, instance_count, traced, correlation_id, is_detached, options)
 
 
 def _resource() -> Resource:

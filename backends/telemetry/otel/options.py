@@ -1,7 +1,9 @@
 """What is traced, and how much of it."""
 
-from collections.abc import Set
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,27 @@ class TracingOptions:
             raise ValueError(f"instance_share is {self.instance_share}; pass a share between 0 and 1")
         if self.most_instances < 0:
             raise ValueError(f"most_instances is {self.most_instances}; pass 0 or more")
+
+    def to_texts(self) -> dict[str, str]:
+        """The options that are not the default ones, as JSON texts."""
+        default = TracingOptions()
+        given = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {
+            name: json.dumps(sorted(value) if isinstance(value, Set) else value)
+            for name, value in given.items()
+            if value != getattr(default, name)
+        }
+
+    @classmethod
+    def from_texts(cls, texts: Mapping[str, str]) -> "TracingOptions":
+        """The options again; what else stands among the texts is left alone.
+
+        Raises:
+            ValueError: they are none.
+        """
+        given: dict[str, Any] = {one.name: json.loads(texts[one.name]) for one in fields(cls) if one.name in texts}
+        sets: dict[str, Any] = {name: frozenset(value) for name, value in given.items() if isinstance(value, list)}
+        return cls(**{**given, **sets})
 
     def traced(self, instance_count: int) -> int:
         """How many of so many instances are traced."""

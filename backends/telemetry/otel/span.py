@@ -12,6 +12,9 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, Status, Sta
 
 from backends.telemetry.otel.attributes import SAVE, named
 from backends.telemetry.otel.carrier import Origin
+from backends.telemetry.otel.correlated import correlated
+from backends.telemetry.otel.harmless import harmless, nothing
+from backends.telemetry.otel.options import TracingOptions
 from orchestrator.observers.tracing import CANCELLED, Carrier, NoSpan, Span, SpanKind
 from orchestrator.report import ErrorRecord
 
@@ -19,14 +22,18 @@ UNNAMED = "node_exception"
 """The category of what failed without one."""
 
 
+def _no_carrier() -> Carrier:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """What the open spans of one invocation share; `ended` is called with each that has ended."""
 
     invocation_id: str
+    correlation_id: str
+    options: TracingOptions
     tracer: Tracer
-    common: Mapping[str, Any]
-    saves: bool
     ended: Callable[["OpenSpan"], None]
 
 
@@ -69,7 +76,7 @@ class OpenSpan:
     @property
     def inside(self) -> Context:
         """The context in which a child of it is started."""
-        return trace.set_span_in_context(self._spans[-1])
+        return correlated(trace.set_span_in_context(self._spans[-1]), self.recording.correlation_id)
 
     @property
     def ids(self) -> tuple[str, str] | None:
@@ -77,7 +84,7 @@ class OpenSpan:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        with _attached(self._spans[-1]):
+        with _attached(self.inside):
             try:
                 yield
             except BaseException:
@@ -85,32 +92,33 @@ class OpenSpan:
                 self._failed_at = time.time_ns()
                 raise
 
+    @harmless(nothing)
     def note(self, facts: Mapping[str, Any]) -> None:
         for span in self._spans:
             span.set_attributes(named(facts))
 
+    @harmless(nothing)
     def saved(self, index: int | None = None) -> None:
-        if not self.recording.saves or not (index is None or self._traces(index)):
+        if not self.recording.options.saves or not (index is None or self._traces(index)):
             return
-        now = time.time_ns()
-        context, attributes = (
-            trace.set_span_in_context(self._spans[0]),
-            {**self.recording.common, **named(self._save(index))},
-        )
-        span = self.recording.tracer.start_span(SAVE, context, attributes=attributes, start_time=now)
+        now, around = time.time_ns(), trace.set_span_in_context(self._spans[0], self.inside)
+        span = self.recording.tracer.start_span(SAVE, around, attributes=named(self._save(index)), start_time=now)
         span.set_status(Status(StatusCode.OK))
         span.end(now)
 
+    @harmless(_no_carrier)
     def carrier(self, instance_count: int) -> Carrier:
         if self._make_origin is None:
             return {}
         self._origin = self._make_origin(self.context, instance_count)
         return self._origin.carrier()
 
+    @harmless(nothing)
     def dispatched(self, index: int) -> None:
         if self._origin is not None and self._origin.detached and self._traces(index):
             self._spans[-1].add_link(self._origin.root_of(index))
 
+    @harmless(nothing)
     def end(self, error: ErrorRecord | None = None) -> None:
         if self._is_over:
             return
@@ -137,15 +145,15 @@ class DroppedSpan(NoSpan):
         self._context = context
 
     def current(self) -> AbstractContextManager[None]:
-        return _attached(NonRecordingSpan(self._context))
+        return _attached(trace.set_span_in_context(NonRecordingSpan(self._context)))
 
     def carrier(self, instance_count: int) -> Carrier:
         return Origin(self._context, max(instance_count, 1), 0).carrier()
 
 
 @contextmanager
-def _attached(span: trace.Span) -> Iterator[None]:
-    token = attach(trace.set_span_in_context(span))
+def _attached(context: Context) -> Iterator[None]:
+    token = attach(context)
     try:
         yield
     finally:

@@ -1,0 +1,108 @@
+"""Spans of a worker go out together, once what they belong to has ended, and work never waits for a dead collector."""
+
+from collections.abc import Sequence
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+
+from backends.telemetry.otel.held import PAUSE_SECONDS, HeldSpans
+
+
+class Shelf(SpanExporter):
+    """Keeps each batch; `is_away` refuses it, `is_broken` raises."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.asked = 0
+        self.is_away = self.is_broken = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.asked += 1
+        if self.is_broken:
+            raise RuntimeError("no")
+        if self.is_away:
+            return SpanExportResult.FAILURE
+        self.batches.append([span.name for span in spans])
+        return SpanExportResult.SUCCESS
+
+
+class Held:
+    """Held spans with a clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.shelf = Shelf()
+        self.spans = HeldSpans(self.shelf, clock=lambda: self.now)
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(self.spans)
+        self.tracer = provider.get_tracer("test")
+
+    def root(self, name: str) -> trace.Span:
+        elsewhere = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+        return self.tracer.start_span(name, set_span_in_context(NonRecordingSpan(elsewhere)))
+
+    def inside(self, parent: trace.Span, name: str) -> trace.Span:
+        return self.tracer.start_span(name, set_span_in_context(parent))
+
+
+@pytest.fixture
+def held() -> Held:
+    return Held()
+
+
+def test_nothing_goes_out_before_what_it_belongs_to_has_ended(held: Held) -> None:
+    root = held.root("instance")
+    held.inside(root, "node").end()
+    held.spans.flush()
+    assert held.shelf.batches == []
+    root.end()
+    held.spans.flush()
+    assert held.shelf.batches == [["node", "instance"]]
+
+
+def test_what_belongs_to_another_is_not_held_by_it(held: Held) -> None:
+    open_one, other = held.root("open"), held.root("other")
+    held.inside(open_one, "of the open one").end()
+    held.inside(other, "of the other").end()
+    other.end()
+    held.spans.flush()
+    assert held.shelf.batches == [["of the other", "other"]]
+
+
+def test_a_span_that_outlives_what_it_belongs_to_goes_out_later(held: Held) -> None:
+    root = held.root("instance")
+    late = held.inside(root, "late")
+    root.end()
+    held.spans.flush()
+    late.end()
+    held.spans.flush()
+    assert held.shelf.batches == [["instance"], ["late"]]
+
+
+def test_a_root_of_its_own_trace_goes_out_by_itself(held: Held) -> None:
+    held.tracer.start_span("alone", Context()).end()
+    held.spans.flush()
+    assert held.shelf.batches == [["alone"]]
+
+
+@pytest.mark.parametrize("fault", ["is_away", "is_broken"])
+def test_a_collector_that_is_away_is_not_asked_at_every_task(held: Held, fault: str) -> None:
+    setattr(held.shelf, fault, True)
+    for number in range(3):
+        held.root(f"lost {number}").end()
+        held.spans.flush()
+    assert (held.shelf.asked, held.spans.dropped) == (1, 3)
+    setattr(held.shelf, fault, False)
+    held.now += PAUSE_SECONDS
+    held.root("seen").end()
+    held.spans.flush()
+    assert held.shelf.batches == [["seen"]]
+
+
+def test_without_spans_the_collector_is_not_asked(held: Held) -> None:
+    held.spans.flush()
+    assert held.shelf.asked == 0

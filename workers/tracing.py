@@ -1,0 +1,51 @@
+"""Celery's own spans, and the way of a trace with the messages."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from celery import signals
+from opentelemetry import baggage
+from opentelemetry.context import attach, detach
+from opentelemetry.instrumentation.celery import CeleryInstrumentor
+from opentelemetry.trace import NonRecordingSpan, TracerProvider, set_span_in_context
+
+from backends.telemetry.otel.carrier import CORRELATION, read_origin
+
+if TYPE_CHECKING:
+    from backends.telemetry.otel.per_process import TracedWorker
+
+
+def trace_celery(provider: TracerProvider) -> None:
+    """Have Celery's publish and run spans made by this provider, unless somebody has seen to that already."""
+    # The library keeps one instrumentor a process, and has no types.
+    make_instrumentor: Any = CeleryInstrumentor
+    instrumentor = make_instrumentor()
+    if not instrumentor.is_instrumented_by_opentelemetry:
+        instrumentor.instrument(tracer_provider=provider)
+
+
+def trace_worker(traced: "TracedWorker") -> None:
+    """Trace the tasks of this worker, and export what a task has made before its message is acknowledged."""
+    trace_celery(traced)
+
+    def flush(**_: Any) -> None:
+        traced.flush()
+
+    # After the instrumentor's own, which ends the span of the task.
+    signals.task_postrun.connect(flush, weak=False)
+
+
+@contextmanager
+def under(carrier: Mapping[str, str], index: int) -> Iterator[None]:
+    """Publish in here under the span that the instance will be under; nothing is sent with it where there is none."""
+    origin = read_origin(carrier)
+    if origin is None:
+        yield
+        return
+    around = set_span_in_context(NonRecordingSpan(origin.context_of(index)))
+    token = attach(baggage.set_baggage(CORRELATION, origin.correlation_id, around))
+    try:
+        yield
+    finally:
+        detach(token)
