@@ -1,9 +1,15 @@
 """From a URL to a backend; a driver is imported only when a URL asks for it."""
 
+from typing import TYPE_CHECKING
+
 from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.errors import CallerError
 from orchestrator.observers.log_store import LogStore, MemoryLogStore
+
+if TYPE_CHECKING:
+    from backends.llm.setting import ChatSettings, Server
+    from backends.llm.transport import HttpTransport
 
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 _SQLITE_SCHEMES = ("sqlite", "sqlite+pysqlite")
@@ -24,13 +30,13 @@ class CheckpointUrlUnknown(CallerError):
 
 
 class DriverMissing(CallerError):
-    """The package that talks to this database is not installed."""
+    """A package that is needed only for this is not installed."""
 
     category = "driver_missing"
 
     def __init__(self, package: str, extra: str) -> None:
         self.package = package
-        super().__init__(f"this URL needs {package}, which is not installed: pip install 'rollforward[{extra}]'")
+        super().__init__(f"this needs {package}, which is not installed: pip install 'rollforward[{extra}]'")
 
 
 def open_store(url: str, *, namespace: str) -> CheckpointStore:
@@ -95,3 +101,16 @@ def _sql_logs(url: str, namespace: str) -> LogStore:
         return SqlLogStore(url, namespace=namespace)
     except ImportError as error:
         raise DriverMissing("psycopg", "postgres") from error
+
+
+def open_http(server: "Server", settings: "ChatSettings") -> "HttpTransport":
+    """What calls a model's API. It connects when it is first used, and is to be closed.
+
+    Raises:
+        DriverMissing: httpx is not installed.
+    """
+    try:
+        from backends.llm.transport import HttpTransport
+    except ImportError as error:
+        raise DriverMissing("httpx", "llm") from error
+    return HttpTransport(server, settings)

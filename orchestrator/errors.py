@@ -41,13 +41,17 @@ CallerError     NameTooLong (orchestrator/fan_out/plan), TooManyFailures (orches
                 (orchestrator/checkpoint/migration), RecordOutdated, RunIsOver (orchestrator/checkpoint/protocol),
                 ObserverNotAvailableInWorker (orchestrator/observers/draining), MetadataRefused, ReservedMetadata
                 (orchestrator/metadata), CheckpointUrlUnknown, DriverMissing (backends/opening), SdkMissing
-                (backends/telemetry), ExporterUnknown (backends/telemetry/otel), RedisNotNamed (workers/opening),
-                GraphModuleBroken (workers/graph_list), GraphNotLoaded (rollforward/graph_address), NotImportable
-                (rollforward/mapping), FolderInUse (rollforward/embedded), InputFileRefused, LineRefused,
-                NeedsDeployment, RunIdRefused, SettingsRefused, WorkerNeedsRedis (rollforward/cli), and there
-                NothingKept and GraphUnknownHere, which say more than their base
+                (backends/telemetry), ExporterUnknown (backends/telemetry/otel), ChatSettingsRefused
+                (backends/llm/error), RedisNotNamed (workers/opening), GraphModuleBroken (workers/graph_list),
+                GraphNotLoaded (rollforward/graph_address), NotImportable (rollforward/mapping), FolderInUse
+                (rollforward/embedded), InputFileRefused, LineRefused, NeedsDeployment, RunIdRefused, SettingsRefused,
+                WorkerNeedsRedis (rollforward/cli), and there NothingKept and GraphUnknownHere, which say more than
+                their base
 OperatorError   EmbeddedUnavailable (rollforward/embedded)
-neither         MessageRefused (workers/message), DrivenElsewhere (rollforward/cli)
+neither         MessageRefused (workers/message), DrivenElsewhere (rollforward/cli), ProviderError and under it
+                ProviderAuthentication, ProviderInvalidModel, ProviderInvalidRequest, ProviderInvalidResponse,
+                ProviderModelNotLoaded, ProviderRateLimit, ProviderUnavailable, ProviderUnsupportedContentBlock,
+                StructuredOutputInvalid (backends/llm/error)
 """
 
 from typing import TYPE_CHECKING, Any

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 from rollforward.neighbour import check_neighbours
 
 if TYPE_CHECKING:
+    from backends.llm.chat import OpenAIChat
+    from backends.llm.completion import Completion
+    from backends.llm.error import ProviderError
     from backends.telemetry.otel.observer import OTelObserver
     from backends.telemetry.otel.options import TracingOptions
     from orchestrator.checkpoint.migration import (
@@ -121,6 +124,7 @@ __all__ = [
     "CheckpointUnavailable",
     "CompileError",
     "CompiledGraph",
+    "Completion",
     "CorrelationFilter",
     "DeclaredSameName",
     "DrainSummary",
@@ -150,11 +154,13 @@ __all__ = [
     "OTelObserver",
     "Observer",
     "ObserverNotAvailableInWorker",
+    "OpenAIChat",
     "OperatorError",
     "ParallelBranchesBranchFailed",
     "PayloadTooLarge",
     "Phase",
     "Projection",
+    "ProviderError",
     "RecordOutdated",
     "Reducer",
     "ReducerError",
@@ -216,6 +222,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "backends.llm.chat": ("OpenAIChat",),
+    "backends.llm.completion": ("Completion",),
+    "backends.llm.error": ("ProviderError",),
     "backends.telemetry.otel.observer": ("OTelObserver",),
     "backends.telemetry.otel.options": ("TracingOptions",),
     "orchestrator.context": (

@@ -5,6 +5,7 @@ import inspect
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypedDict, Unpack
 
 from orchestrator.context import attempting
@@ -20,6 +21,8 @@ Backoff = Callable[[int], float]
 OnRetry = Callable[[Exception, int], Awaitable[None] | None]
 """Told of the exception and the index of the failed attempt, before each wait."""
 
+MAX_RETRY_AFTER = timedelta(seconds=60)
+
 TRANSIENT_CATEGORIES = frozenset({"provider_rate_limit", "provider_unavailable", "provider_model_not_loaded"})
 
 STOPS_THE_RUN = (RunCancelled, Fenced, LedgerLost)
@@ -29,6 +32,12 @@ STOPS_THE_RUN = (RunCancelled, Fenced, LedgerLost)
 def default_classifier(error: Exception, _state: Any) -> bool:
     """True where the error, or its immediate cause, says that it is passing."""
     return any(getattr(one, "category", None) in TRANSIENT_CATEGORIES for one in (error, error.__cause__))
+
+
+def asked_wait(error: Exception) -> timedelta:
+    """How long the error, or its immediate cause, asks to wait with its `retry_after`; no time where it does not."""
+    asked = (getattr(one, "retry_after", None) for one in (error, error.__cause__))
+    return next((wait for wait in asked if isinstance(wait, timedelta)), timedelta(0))
 
 
 def exponential_jitter_backoff(base: float = 1.0, cap: float = 30.0) -> Backoff:
@@ -55,6 +64,7 @@ class RetryOptions(TypedDict, total=False):
     classifier: Classifier | None
     backoff: Backoff | None
     on_retry: OnRetry | None
+    max_retry_after: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +76,15 @@ class RetryConfig:
         classifier: which failures are worth another; by default those of a passing category.
         backoff: the wait between two; by default exponential with full jitter.
         on_retry: told before each wait; may be async.
+        max_retry_after: how much is waited at most because an error asks for it by a timedelta `retry_after`. The
+            backoff comes on top, so that those who were refused together do not come back together.
     """
 
     max_attempts: int = 3
     classifier: Classifier | None = None
     backoff: Backoff | None = None
     on_retry: OnRetry | None = None
+    max_retry_after: timedelta = MAX_RETRY_AFTER
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
@@ -110,4 +123,5 @@ class RetryMiddleware:
         told = self.config.on_retry(error, attempt_index) if self.config.on_retry else None
         if inspect.isawaitable(told):
             await told
-        await asyncio.sleep(self._wait_after(attempt_index))
+        asked = min(asked_wait(error), self.config.max_retry_after)
+        await asyncio.sleep(asked.total_seconds() + self._wait_after(attempt_index))

@@ -1,4 +1,7 @@
 import asyncio
+import time
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -7,6 +10,7 @@ from orchestrator.errors import Fenced, NodeException, RunCancelled
 from orchestrator.middleware.retry import (
     RetryConfig,
     RetryMiddleware,
+    asked_wait,
     default_classifier,
     deterministic_backoff,
     exponential_jitter_backoff,
@@ -18,6 +22,7 @@ NO_WAIT = deterministic_backoff(0)
 class ProviderError(Exception):
     def __init__(self, category: str) -> None:
         self.category = category
+        self.retry_after: Any = None
         super().__init__(category)
 
 
@@ -121,6 +126,25 @@ async def test_the_wait_is_asked_for_each_failed_attempt():
 
     await RetryMiddleware(backoff=wait)({}, Node(*[ProviderError("provider_unavailable") for _ in range(2)]))
     assert asked == [0, 1]
+
+
+@pytest.mark.parametrize(("cap", "waited"), [(timedelta(seconds=60), 0.05), (timedelta(seconds=0.02), 0.02)])
+async def test_what_an_error_asks_to_wait_is_waited_up_to_a_cap_with_the_backoff_on_top(cap, waited):
+    error = ProviderError("provider_rate_limit")
+    error.retry_after = timedelta(seconds=0.05)
+    began = time.monotonic()
+    retry = RetryMiddleware(backoff=deterministic_backoff(0.01), max_retry_after=cap)
+    await retry({}, Node(caused(NodeException("n", error), error)))
+    assert waited + 0.01 <= time.monotonic() - began < waited + 1
+
+
+def test_an_error_asks_to_wait_by_itself_or_by_its_immediate_cause():
+    error = ProviderError("provider_rate_limit")
+    error.retry_after = timedelta(seconds=7)
+    assert asked_wait(error) == asked_wait(caused(NodeException("n", error), error)) == timedelta(seconds=7)
+    assert asked_wait(caused(ValueError(), caused(ValueError(), error))) == timedelta(0)
+    error.retry_after = 7
+    assert asked_wait(error) == timedelta(0)
 
 
 def test_jitter_is_full_and_capped():

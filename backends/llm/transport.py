@@ -1,0 +1,156 @@
+"""The wire to a model's API: httpx, safe to use across forks and event loops."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from backends.llm.error import ProviderInvalidRequest, ProviderInvalidResponse, ProviderUnavailable
+from backends.llm.reply import Reply
+from backends.llm.setting import MAX_RESPONSE_BYTES, ChatSettings, Server
+from orchestrator.redaction import redacted
+
+_UNSENDABLE = (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL)
+
+
+class HttpTransport:
+    """Posts to one URL, from any thread, event loop and process; clients are made where they are needed.
+
+    At most `max_connections` calls of a loop are on their way at once; the time of a call begins when it is one of
+    them.
+    """
+
+    def __init__(self, server: Server, settings: ChatSettings) -> None:
+        self._server = server
+        self._settings = settings
+        self._of_processes: dict[int, _Connections] = {}
+
+    async def post(self, content: bytes, headers: Mapping[str, str]) -> Reply:
+        """Post, and wait for the whole answer.
+
+        Raises:
+            ProviderUnavailable: there was none in time.
+            ProviderInvalidRequest, ProviderInvalidResponse: it cannot be sent; what came cannot be read.
+        """
+        client, place = self._here().of_this_loop()
+        body = bytearray()
+        with self._as_ours():
+            async with (
+                place,
+                asyncio.timeout(self._settings.timeout.total_seconds()),
+                client.stream("POST", self._server.url, content=content, headers=dict(headers)) as response,
+            ):
+                async for chunk in response.aiter_bytes():
+                    self._add(body, chunk)
+        return _reply(response, body)
+
+    def post_sync(self, content: bytes, headers: Mapping[str, str]) -> Reply:
+        """As `post`, for plain functions; the time is looked at whenever something comes, or has not for too long."""
+        client, place = self._here().plain()
+        body = bytearray()
+        with place, self._as_ours():
+            deadline = time.monotonic() + self._settings.timeout.total_seconds()
+            with client.stream("POST", self._server.url, content=content, headers=dict(headers)) as response:
+                for chunk in response.iter_bytes():
+                    self._add(body, chunk)
+                    if time.monotonic() > deadline:
+                        raise TimeoutError
+        return _reply(response, body)
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop, and those of plain functions; a later call makes new ones."""
+        client = self._here().take_this_loops()
+        if client is not None:
+            await client.aclose()
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections of plain functions; a later call makes new ones."""
+        client = self._here().take_plain()
+        if client is not None:
+            client.close()
+
+    def _here(self) -> "_Connections":
+        # A child keeps what it inherited, untouched: the connections are its parent's.
+        return self._of_processes.setdefault(os.getpid(), _Connections(self._settings))
+
+    def _add(self, body: bytearray, chunk: bytes) -> None:
+        body += chunk
+        if len(body) > MAX_RESPONSE_BYTES:
+            raise ProviderInvalidResponse(str(self._server), f"more than {MAX_RESPONSE_BYTES} bytes")
+
+    @contextmanager
+    def _as_ours(self) -> Iterator[None]:
+        server = str(self._server)
+        try:
+            yield
+        except _UNSENDABLE as error:
+            # What it says may be a header.
+            raise ProviderInvalidRequest(server, type(error).__name__) from None
+        except httpx.DecodingError as error:
+            raise ProviderInvalidResponse(server, "it cannot be decoded") from error
+        except httpx.ConnectError as error:
+            raise ProviderUnavailable(server, f"ConnectError: {redacted(str(error))}") from error
+        except TimeoutError as error:
+            limit = self._settings.timeout.total_seconds()
+            raise ProviderUnavailable(server, f"no answer within {limit:g} s") from error
+        except httpx.TransportError as error:
+            raise ProviderUnavailable(server, type(error).__name__) from error
+
+
+class _Connections:
+    """The clients of one process: one for each event loop, and one for plain functions. Made when they are needed."""
+
+    def __init__(self, settings: ChatSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._of_loops: dict[asyncio.AbstractEventLoop, tuple[httpx.AsyncClient, asyncio.Semaphore]] = {}
+        self._plain: tuple[httpx.Client, threading.Semaphore] | None = None
+
+    def of_this_loop(self) -> tuple[httpx.AsyncClient, asyncio.Semaphore]:
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if loop not in self._of_loops:
+                # What a loop that is closed has left open can only be forgotten.
+                self._of_loops = {one: client for one, client in self._of_loops.items() if not one.is_closed()}
+                client = httpx.AsyncClient(timeout=self._timeout(), limits=self._limits(), **self._rest())
+                self._of_loops[loop] = (client, asyncio.Semaphore(self._settings.max_connections))
+            return self._of_loops[loop]
+
+    def plain(self) -> tuple[httpx.Client, threading.Semaphore]:
+        with self._lock:
+            if self._plain is None:
+                client = httpx.Client(timeout=self._timeout(), limits=self._limits(), **self._rest())
+                self._plain = (client, threading.Semaphore(self._settings.max_connections))
+            return self._plain
+
+    def take_this_loops(self) -> httpx.AsyncClient | None:
+        with self._lock:
+            taken = self._of_loops.pop(asyncio.get_running_loop(), None)
+        return taken and taken[0]
+
+    def take_plain(self) -> httpx.Client | None:
+        with self._lock:
+            taken, self._plain = self._plain, None
+        return taken and taken[0]
+
+    def _timeout(self) -> httpx.Timeout:
+        settings = self._settings
+        silence = min(settings.read_timeout, settings.timeout).total_seconds()
+        return httpx.Timeout(silence, connect=settings.connect_timeout.total_seconds(), pool=None)
+
+    def _limits(self) -> httpx.Limits:
+        return httpx.Limits(max_connections=self._settings.max_connections)
+
+    def _rest(self) -> dict[str, Any]:
+        return {"headers": self._settings.headers, "transport": self._settings.transport, "follow_redirects": False}
+
+
+def _reply(response: httpx.Response, body: bytearray) -> Reply:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Reply(response.status_code, headers, bytes(body))
