@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import FanOutKey, Lineage, Slot
@@ -137,6 +138,11 @@ class FanOutRow:
     @property
     def id(self) -> str:
         return self.key.id
+
+    def names(self, index: int) -> dict[str, Any]:
+        """What people call an instance: its `key` and its `tags`."""
+        keys, tags = self.item_keys, self.item_tags
+        return {"key": None if keys is None else keys[index], "tags": {} if tags is None else tags[index]}
 
     def has_items_of(self, other: "FanOutRow") -> bool:
         """Whether the other was entered with the same items, as far as is known: a seeded one has no hashes."""

@@ -16,7 +16,7 @@ class Briefing:
     """Which graph to run, for which invocation, and the inputs that every instance gets.
 
     `inputs` is the shared part of an instance's first state, as JSON text of the typed codec. `levels` are the nodes
-    that enclose the fan-out, as observers know them. `events_wanted` where there are any observers.
+    that enclose the fan-out, as observers know them. `events_wanted` are the phases that an instance is to tell of.
     `trace` is the carrier of the fan-out node's span, `metadata` is what holds there.
     """
 
@@ -31,7 +31,7 @@ class Briefing:
     max_result_bytes: int
     time_limit_seconds: float | None = None
     levels: tuple[Level, ...] = ()
-    events_wanted: bool = False
+    events_wanted: tuple[str, ...] = ()
     trace: Mapping[str, str] = field(default_factory=dict)
     metadata: Metadata = field(default_factory=dict)
 
@@ -52,6 +52,7 @@ class Briefing:
         with refusing("a briefing"):
             fields = read_json(text)
             fields["fan_out"] = FanOutKey.from_json(fields["fan_out"])
+            fields["events_wanted"] = tuple(fields["events_wanted"])
             fields["levels"] = tuple(Level(**level) for level in fields["levels"])
             fields["metadata"] = read_back(fields.get("metadata", {}))
             return sound(cls(**fields))

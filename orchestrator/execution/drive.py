@@ -31,6 +31,8 @@ from orchestrator.middleware.cause_chain import error_record
 from orchestrator.observers import metric
 from orchestrator.observers.delivery import Delivery
 from orchestrator.observers.draining import know
+from orchestrator.observers.emitter import Emitter, Unheard
+from orchestrator.observers.event import InvocationEvent, InvocationState, Phase
 from orchestrator.observers.listeners import Listeners
 from orchestrator.observers.observation import Observation
 from orchestrator.observers.tracing import NO_SPAN, Span, within
@@ -45,6 +47,12 @@ StateT = TypeVar("StateT", bound=State, default=State)
 log = logging.getLogger(__name__)
 
 GIVE_UP_SECONDS = 3.0
+
+_CAME_TO = {
+    RunStatus.SUCCEEDED: InvocationState.SUCCEEDED,
+    RunStatus.FAILED: InvocationState.FAILED,
+    RunStatus.CANCELLED: InvocationState.CANCELLED,
+}
 
 
 class Drive(Generic[StateT]):
@@ -74,6 +82,8 @@ class Drive(Generic[StateT]):
         self._fan_outs: RecordedFanOuts | None = None
         self._walking: asyncio.Task[StateT] | None = None
         self._stopped_by: RollforwardError | None = None
+        self._emitter: Emitter = Unheard()
+        self._came_to = InvocationState.LEFT
         self.status = RunStatus.RUNNING
 
     @property
@@ -122,6 +132,7 @@ class Drive(Generic[StateT]):
             await self._end(RunStatus.SUCCEEDED)
             return state
         finally:
+            self._tell(self._came_to)
             await ended(lease)
 
     async def _walked(self) -> StateT:
@@ -159,6 +170,8 @@ class Drive(Generic[StateT]):
             forget=self._forget,
         )
         emitter = self._delivery(step=journal.next_step)
+        self._emitter = emitter
+        self._tell(InvocationState.STARTED)
         frame = self._frame(journal, emitter)
         stepping = stepping_lane(frame, self._options, keep=self._keep_inside)
         for run_on, lane in (("workers", self._lane), ("orchestrator", stepping)):
@@ -189,7 +202,7 @@ class Drive(Generic[StateT]):
     def _delivery(self, *, step: int) -> Delivery:
         """The queue of this invocation's events, which outlives it until all is told."""
         listeners = Listeners(self._graph, self._observation.subscriptions)
-        delivery = Delivery(listeners.of, is_wanted=listeners.is_any, step=step)
+        delivery = Delivery(listeners.of, wanted=listeners.wanted, step=step)
         know(self._own.invocation_id, delivery)
         self._graph.deliveries.add(delivery)
         return delivery
@@ -213,6 +226,8 @@ class Drive(Generic[StateT]):
                 log.warning("fenced", extra={"run_id": self._run.run_id, "epoch": self._own.epoch})
             case RunCancelled():
                 await self._cancel_instances()
+                if self._fan_outs is not None:
+                    self._fan_outs.stopped()
                 await self._end(RunStatus.CANCELLED)
             case Exception():
                 await self._end(RunStatus.FAILED, error_record(error))
@@ -224,10 +239,21 @@ class Drive(Generic[StateT]):
     async def _end(self, status: RunStatus, error: ErrorRecord | None = None) -> None:
         """Write how the invocation ended, then let the ledger go where nothing can follow."""
         await self._patience.until_done(lambda: self._store.finish(self._own, status, error=error))
-        self.status = status
+        self.status, self._came_to = status, _CAME_TO.get(status, InvocationState.LEFT)
         if status.is_over:
             crashpoint("after_outcome_before_tombstone")
             await self._forget()
+
+    def _tell(self, state: InvocationState) -> None:
+        if self._emitter.wants(Phase.INVOCATION):
+            event = InvocationEvent(
+                run_id=self._run.run_id,
+                invocation_id=self._own.invocation_id,
+                correlation_id=self._run.correlation_id,
+                graph=self._graph.name,
+                state=state,
+            )
+            self._emitter.emit(event, ())
 
     async def _cancel_instances(self) -> None:
         await self._lane.executor.cancel(self._run.run_id)

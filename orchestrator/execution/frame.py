@@ -8,6 +8,7 @@ from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import FanOutKey, Level, Lineage
 from orchestrator.observers.emitter import Emitter, Unheard
 from orchestrator.observers.tracing import Tracing, Untraced
+from orchestrator.observers.voice import Voice
 from orchestrator.report import Report
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Frame:
     levels: tuple[Level, ...] = ()
     lineage: Lineage = ()
     parents: tuple["State", ...] = ()
+    voice: Voice | None = None
 
     def inside(self, node: str, state: "State", *, branch: str | None = None) -> "Frame":
         """The frame of the graph that runs inside `node`, or inside one branch of it."""

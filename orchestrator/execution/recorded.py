@@ -60,7 +60,9 @@ class RecordedFanOuts:
         check_drift(plan, kept)
         fan_out = await self._patience.until_done(lambda: self._taken_up(plan, frame))
         fan_out.measured = Measured(self._options.meter, fan_out.briefing.graph, plan.key.path)
-        fan_out.heard = ReportedEvents(frame, plan.node.name, plan.state)
+        heard = ReportedEvents(frame, plan.state, row, tell_themselves=plan.node.run_on == "orchestrator")
+        await heard.rolled_forward(fan_out.recorded)
+        fan_out.heard = heard
         fan_out.span = current_span()
         self._seen[fan_out.id] = fan_out
         await self._recorders[plan.node.run_on].complete(fan_out)
@@ -83,6 +85,11 @@ class RecordedFanOuts:
             )
             for fan_out in self._seen.values()
         )
+
+    def stopped(self) -> None:
+        """Take note that the run was cancelled: nothing more comes of what is not recorded."""
+        for fan_out in self._seen.values():
+            fan_out.stopped()
 
     async def _taken_up(self, plan: Plan, frame: Frame) -> OpenFanOut:
         """The fan-out with what an earlier invocation has recorded of it."""

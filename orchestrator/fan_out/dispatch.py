@@ -77,11 +77,12 @@ class Dispatcher:
             claim_deadline_seconds=self._options.claim_deadline.total_seconds(),
         )
         crashpoint("after_queue_before_publish")
-        queued = [item.slot for item, answer in zip(items, answers, strict=True) if answer is QueueAnswer.OK]
-        for slot in queued:
-            fan_out.span.dispatched(slot.index)
-            self._untold.append(fan_out.hint(slot))
-        return queued
+        queued = [item for item, answer in zip(items, answers, strict=True) if answer is QueueAnswer.OK]
+        for item in queued:
+            fan_out.queued(item)
+            fan_out.span.dispatched(item.slot.index)
+            self._untold.append(fan_out.hint(item.slot))
+        return [item.slot for item in queued]
 
     async def _fitting(self, fan_out: OpenFanOut, slots: Sequence[Slot]) -> AsyncIterator[QueuedItem]:
         """The items that the ledger has room for; one that it holds already needs none."""

@@ -107,8 +107,7 @@ class InnerRecords:
                 case NodeCompleted(step):
                     fan_out.heard.completed(step)
                 case NestedReported(report):
-                    key = fan_out.inside[slot.index].fan_outs[report.slot.fan_out].key
-                    fan_out.heard.contributed(key, report)
+                    fan_out.heard.contributed(fan_out.inside[slot.index].fan_outs[report.slot.fan_out], report)
                 case EventsTold():
                     fan_out.heard.happened(slot.index, entry)
 

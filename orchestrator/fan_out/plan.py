@@ -63,6 +63,9 @@ class Plan:
     def item_key(self, index: int) -> str | None:
         return None if self.item_keys is None else self.item_keys[index]
 
+    def item_tags(self, index: int) -> dict[str, str]:
+        return _tags(self.node, index, self.items[index])
+
     def row(self, *, position: int, max_item_bytes: int) -> FanOutRow:
         """What is kept of this entry, before anything is dispatched.
 
@@ -180,15 +183,14 @@ def _item_keys(node: "FanOutNode", items: Sequence[Any]) -> tuple[str, ...] | No
 
 
 def _item_tags(node: "FanOutNode", items: Sequence[Any]) -> tuple[dict[str, str], ...] | None:
-    if not node.tags:
-        return None
-    return tuple(
-        {
-            name: _short(index, f"tag {name!r}", str(read_key(item, reader)), LONGEST_TAG)
-            for name, reader in node.tags.items()
-        }
-        for index, item in enumerate(items)
-    )
+    return tuple(_tags(node, index, item) for index, item in enumerate(items)) if node.tags else None
+
+
+def _tags(node: "FanOutNode", index: int, item: Any) -> dict[str, str]:
+    return {
+        name: _short(index, f"tag {name!r}", str(read_key(item, reader)), LONGEST_TAG)
+        for name, reader in (node.tags or {}).items()
+    }
 
 
 def _short(index: int, what: str, text: str, limit: int) -> str:

@@ -15,6 +15,7 @@ from orchestrator.fan_out.inside import Inside
 from orchestrator.fan_out.measured import Measured
 from orchestrator.fan_out.plan import Plan
 from orchestrator.identity import Slot
+from orchestrator.instance.kept import TOLD_EVERY_SECONDS
 from orchestrator.ledger.view import LiveInstance, LiveState, Opening, QueuedItem
 from orchestrator.metadata import Gathered
 from orchestrator.observers.tracing import NO_SPAN, Span
@@ -30,8 +31,9 @@ class OpenFanOut:
     committed and not closed in the ledger yet. `ended` is resolved when all is recorded, or with the reason why it
     never will be. `failure` is the first failure under `fail_fast`. `heard` is told of all that is recorded, once.
     `inside` is what is recorded inside instances that are not recorded themselves. `sizes` are the bytes of the
-    items that the ledger holds, as far as they are known: 0 for what an earlier owner has queued. `span` is that of
-    the fan-out node's attempt, `written` is what its instances have added to the metadata.
+    items that the ledger holds, as far as they are known: 0 for what an earlier owner has queued. `queued_for` is the
+    delivery that each slot which has not ended was queued for. `span` is that of the fan-out node's attempt, `written`
+    is what its instances have added to the metadata.
     """
 
     plan: Plan
@@ -54,6 +56,7 @@ class OpenFanOut:
     deliveries: Deliveries = field(default_factory=Deliveries)
     sizes: dict[int, int] = field(default_factory=dict)
     measured: Measured = field(default_factory=Measured)
+    queued_for: dict[int, int] = field(default_factory=dict)
     span: Span = NO_SPAN
     written: Gathered = field(default_factory=Gathered)
     _next: Iterator[int] = field(init=False)
@@ -72,7 +75,12 @@ class OpenFanOut:
     @property
     def is_telling(self) -> bool:
         """Whether its instances may tell something while they run."""
-        return self.briefing.events_wanted or self.plan.node.subgraph.tells
+        return bool(self.briefing.events_wanted) or self.plan.node.subgraph.tells
+
+    def may_have_told(self, report: Report) -> bool:
+        """Whether its instance may have told something before: a quick one that keeps nothing has not."""
+        is_quick = report.delivery == 1 and report.duration_seconds < TOLD_EVERY_SECONDS
+        return self.plan.node.subgraph.tells or not is_quick
 
     def start_over(self) -> None:
         """Take everything that is not recorded for not queued: the ledger has lost it, or was never opened."""
@@ -96,6 +104,9 @@ class OpenFanOut:
         left = [one for one in live if one.slot.index not in self.recorded]
         self.sizes.update((one.slot.index, 0) for one in left)
         self.outstanding.update((one.slot.index, one.slot) for one in left)
+        for one in left:
+            # Whoever queued it has told of it.
+            self.queued_for[one.slot.index] = one.delivery + (one.state is LiveState.QUEUED)
         self.bring_back(one.slot for one in left if one.state is LiveState.QUEUED)
 
     def take(self, limit: int, due_at: float) -> list[Slot]:
@@ -111,6 +122,18 @@ class OpenFanOut:
             slots.append(self.suspects.pop(min(self.suspects)))
         self.outstanding.update((slot.index, slot) for slot in slots)
         return slots
+
+    def queued(self, item: QueuedItem) -> None:
+        """Take note of what the ledger took; where only its message is repeated, that is no news."""
+        index, delivery = item.slot.index, item.deliveries + 1
+        if self.queued_for.get(index, 0) < delivery:
+            self.queued_for[index] = delivery
+            self.heard.queued(index, delivery)
+
+    def stopped(self) -> None:
+        """Nothing more comes of what was queued and has not ended."""
+        left, self.queued_for = self.queued_for, {}
+        self.heard.stopped(left)
 
     def bring_back(self, slots: Iterable[Slot]) -> None:
         """Queue these once more, before anything new."""
@@ -134,6 +157,7 @@ class OpenFanOut:
         """Take note of a recorded row; the same one may be noted again."""
         slot = row.report.slot
         if not self.has(slot):
+            self.queued_for.pop(slot.index, None)
             self.heard.ended(row.report)
             self.span.saved(slot.index)
             if row.report.metadata:
@@ -154,7 +178,8 @@ class OpenFanOut:
         plan = self.plan
         item = plan.item(slot.index).encode()
         known = self.deliveries.known.get(slot, 0)
-        return QueuedItem(slot, item, plan.item_key(slot.index), progress=progress, deliveries=known)
+        tags = plan.item_tags(slot.index) if plan.node.run_on == "orchestrator" else {}
+        return QueuedItem(slot, item, plan.item_key(slot.index), progress=progress, deliveries=known, tags=tags)
 
     def hint(self, slot: Slot) -> Hint:
         briefing = self.briefing

@@ -203,7 +203,7 @@ class Recorder:
         mine = [report for report in self._reported.values() if report.slot.fan_out == fan_out.id]
         reports = sorted(mine, key=lambda report: report.slot.index)
         fan_out.measured.reported(len(reports))
-        await self._inner.take(fan_out, [report.slot for report in reports])
+        await self._inner.take(fan_out, [report.slot for report in reports if fan_out.may_have_told(report)])
         rows = await self._rows(fan_out, [report for report in reports if not fan_out.has(report.slot)])
         began = time.perf_counter()
         if rows:
@@ -270,6 +270,7 @@ class Recorder:
         if fan_out.plan.key.lineage and not self.is_leaving:
             with contextlib.suppress(OperatorError, LedgerLost, Fenced):
                 await self._stopper.cancel(fan_out)
+            fan_out.stopped()
 
     def _forget(self, fan_out: OpenFanOut) -> None:
         self._open.pop(fan_out.id, None)

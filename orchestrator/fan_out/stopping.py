@@ -43,6 +43,7 @@ class Stopper:
             if fan_out.is_complete:
                 fan_out.ended.set_result(None)
         elif self._is_over(fan_out) and fan_out.failure.error is not None:
+            fan_out.stopped()
             index = fan_out.failure.slot.index
             fan_out.ended.set_exception(RemoteError(fan_out.failure.error, index=index))
 

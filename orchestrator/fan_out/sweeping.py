@@ -50,6 +50,7 @@ class Sweeper:
         charged = await self._checkpointer.record_losses(self._ownership, losses)
         for loss in losses:
             fan_out.deliveries.note(loss)
+            fan_out.heard.lost(loss)
             log.warning("delivery lost", extra={"index": loss.slot.index, "worker": loss.worker})
         unsettled = {slot: fan_out.deliveries.unsettled(slot, count) for slot, count in charged.items()}
         given_up = []

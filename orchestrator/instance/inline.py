@@ -13,7 +13,9 @@ from orchestrator.identity import Slot
 from orchestrator.instance.kept import Kept
 from orchestrator.ledger.claim import Claimed
 from orchestrator.metadata import Gathered
+from orchestrator.observers.event import Phase
 from orchestrator.observers.tracing import current_span
+from orchestrator.observers.voice import Voice
 from orchestrator.report import Outcome, Report
 from orchestrator.scope import get_invocation_metadata, note_instances
 
@@ -55,7 +57,10 @@ class InlineFanOuts:
                 return found[index]
             async with places:
                 span.dispatched(index)
-                report = await self._run(self._claimed(plan, briefing, index), briefing)
+                work = self._claimed(plan, briefing, index)
+                report = await self._run(work, briefing)
+            if not self._is_kept(plan, report):
+                Voice(frame.emitter, work, briefing, report.worker).ended(report)
             return self._taken(plan, report)
 
         reports = await _all_or_first_failure([one(index) for index in range(plan.count)])
@@ -69,9 +74,15 @@ class InlineFanOuts:
         """The report, kept where it is a contribution."""
         if report.error is not None and plan.node.error_policy == "fail_fast":
             raise RemoteError(report.error, index=report.slot.index)
-        if self._kept is not None and report.outcome is not Outcome.CANCELLED:
+        if self._kept is not None and self._is_kept(plan, report):
             self._kept.add(report, plan.item_key(report.slot.index))
         return report
+
+    def _is_kept(self, plan: "Plan", report: Report) -> bool:
+        """Whether its instance contributes, and its orchestrator records that and tells of it."""
+        has_failed = report.error is not None and plan.node.error_policy == "fail_fast"
+        is_keeping = self._kept is not None and self._kept.is_keeping
+        return is_keeping and not has_failed and report.outcome is not Outcome.CANCELLED
 
     def _claimed(self, plan: "Plan", briefing: Briefing, index: int) -> Claimed:
         return Claimed(
@@ -82,6 +93,7 @@ class InlineFanOuts:
             item=plan.item(index).encode(),
             briefing_hash="",
             key=plan.item_key(index),
+            tags=plan.item_tags(index),
         )
 
 
@@ -100,7 +112,7 @@ def brief(plan: "Plan", frame: Frame, *, max_result_bytes: int) -> Briefing:
         max_result_bytes=max_result_bytes,
         time_limit_seconds=None if limit is None else limit.total_seconds(),
         levels=frame.levels,
-        events_wanted=frame.emitter.is_wanted,
+        events_wanted=tuple(phase.value for phase in Phase if phase.travels and frame.emitter.wants(phase)),
         trace=current_span().carrier(plan.count),
         metadata=dict(get_invocation_metadata()),
     )

@@ -85,6 +85,11 @@ class Kept:
         self._sending: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def is_keeping(self) -> bool:
+        """Whether what is added is kept, for the record."""
+        return self._keep is not None
+
     def reached(self, lineage: Lineage) -> Reached:
         """How far earlier deliveries came in the instance of that lineage, up to its last completed node."""
         reached, entered = Reached(), list[FanOutKey]()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -25,12 +25,14 @@ from orchestrator.ledger.claim import Claimed
 from orchestrator.metadata import Metadata
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.middleware.chain import compose
-from orchestrator.observers.emitter import Collected, Emitter, Unheard
+from orchestrator.observers.emitter import Collected, Emitter, Path, Unheard
+from orchestrator.observers.event import Event, Phase
 from orchestrator.observers.site import Site, at, boundary_site
 from orchestrator.observers.tracing import CANCELLED, Tracing, Untraced, within
+from orchestrator.observers.voice import Voice
 from orchestrator.observers.wire import encode
 from orchestrator.report import ErrorRecord, Outcome, Position, Report
-from orchestrator.scope import Scope, trying
+from orchestrator.scope import trying
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -97,20 +99,23 @@ class Attempts:
 async def run_instance(work: Claimed, briefing: Briefing, runtime: Runtime, cancellation: Cancellation) -> Report:
     """Run one claimed instance; whatever happens becomes its report."""
     started_at, clock = datetime.now(UTC), time.perf_counter()
-    attempts, collected = Attempts(), Collected(is_wanted=briefing.events_wanted)
+    attempts, collected = Attempts(), Collected(frozenset(map(Phase, briefing.events_wanted)))
     kept = runtime.kept or _kept(work, briefing, runtime, collected=collected)
     journal = InstanceJournal(briefing.fan_out.enclosing(work.slot.index), kept)
     telling = replace(runtime, emitter=runtime.emitter or collected, kept=kept)
     with entered(_context(work, briefing, cancellation)) as scope:
-        frame = _frame(work, briefing, telling, journal=journal, cancellation=cancellation)
+        voice = Voice(runtime.emitter or collected, work, briefing, runtime.worker)
+        frame = _frame(work, briefing, telling, journal=journal, cancellation=cancellation, voice=voice)
         site = boundary_site(frame)
         call = _call(work, briefing, site, attempts)
         own = None if runtime.kept else kept
+        voice.running(started_at)
         with _traced(work, briefing, site, worker=runtime.worker) as tell:
             ended = await attempt(call if own is None else _keeping(call, own), briefing, cancellation)
             tell(ended)
     times = Times(started_at, time.perf_counter() - clock, max(attempts.count, 1))
-    return report_of(work, briefing, runtime, ended=ended, times=times, trail=_trail(ended, journal, collected, scope))
+    trail = _trail(ended, journal, voice.left(collected), written=scope.written)
+    return report_of(work, briefing, runtime, ended=ended, times=times, trail=trail)
 
 
 def report_of(
@@ -229,20 +234,26 @@ async def _keeping(call: Awaitable[str], kept: Kept) -> str:
 def _kept(work: Claimed, briefing: Briefing, runtime: Runtime, *, collected: Collected) -> Kept | None:
     if runtime.keep is None and not work.progress:
         return None
-    return Kept(work, runtime.keep, invocation_id=briefing.invocation_id, events=partial(_encoded, collected))
+    return Kept(work, runtime.keep, invocation_id=briefing.invocation_id, events=lambda: _encoded(collected.take()))
 
 
-def _trail(ended: Ended, journal: InstanceJournal, collected: Collected, scope: Scope) -> Trail:
+def _trail(ended: Ended, journal: InstanceJournal, events: Sequence[tuple[Event, Path]], *, written: Metadata) -> Trail:
     positions = () if ended.outcome is Outcome.SUCCEEDED else journal.positions
-    return Trail(folds=journal.folds, positions=positions, events=_encoded(collected), metadata=dict(scope.written))
+    return Trail(folds=journal.folds, positions=positions, events=_encoded(events), metadata=dict(written))
 
 
-def _encoded(collected: Collected) -> tuple[str, ...]:
-    return tuple(encode(event, path) for event, path in collected.take())
+def _encoded(events: Sequence[tuple[Event, Path]]) -> tuple[str, ...]:
+    return tuple(encode(event, path) for event, path in events)
 
 
 def _frame(
-    work: Claimed, briefing: Briefing, runtime: Runtime, *, journal: InstanceJournal, cancellation: Cancellation
+    work: Claimed,
+    briefing: Briefing,
+    runtime: Runtime,
+    *,
+    journal: InstanceJournal,
+    cancellation: Cancellation,
+    voice: Voice,
 ) -> Frame:
     key = briefing.fan_out
     run_nested = partial(run_instance, runtime=runtime, cancellation=cancellation)
@@ -258,6 +269,7 @@ def _frame(
         namespace=(*key.namespace, key.node),
         levels=(*briefing.levels, Level(key.node, index=work.slot.index)),
         lineage=key.enclosing(work.slot.index),
+        voice=voice,
     )
 
 

@@ -1,7 +1,7 @@
 """What a worker asks of the ledger, and what it is told."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.identity import Slot
@@ -46,7 +46,7 @@ class Claimed:
     """The right to run one instance, and all that is needed to run it.
 
     `item` is the instance's own part of its first state, as JSON text; `briefing_hash` says which briefing belongs to
-    it; `delivery` counts this claim.
+    it; `delivery` counts this claim. `tags` are known only where the orchestrator itself runs it.
     """
 
     run_id: str
@@ -58,6 +58,7 @@ class Claimed:
     key: str | None = None
     trace: Mapping[str, str] | None = None
     progress: tuple[bytes, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

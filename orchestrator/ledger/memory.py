@@ -348,6 +348,7 @@ def _grant(run_id: str, run: RunEntries, held: Held, owner: str, *, until: float
         key=entry.queued.key,
         trace=entry.queued.trace,
         progress=(*entry.queued.progress, *entry.progress),
+        tags=entry.queued.tags,
     )
 
 

@@ -1,7 +1,7 @@
 """What the orchestrator tells the ledger, and what it is told."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.bitmap import Bitmap
@@ -27,7 +27,8 @@ class QueuedItem:
     """One instance put up for claiming; `item` is its own part of its first state, as JSON text.
 
     `progress` is what the record has of it from before, which its claims are given beside what the ledger keeps.
-    `deliveries` is how many there have been: the next one has a higher number.
+    `deliveries` is how many there have been: the next one has a higher number. `tags` go nowhere but to the claims of
+    this very process.
     """
 
     slot: Slot
@@ -36,6 +37,7 @@ class QueuedItem:
     trace: Mapping[str, str] | None = None
     progress: tuple[bytes, ...] = ()
     deliveries: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size(self) -> int:

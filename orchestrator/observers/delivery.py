@@ -3,11 +3,11 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.observers.emitter import Path
-from orchestrator.observers.event import Event
+from orchestrator.observers.event import Event, Phase
 from orchestrator.observers.subscription import Subscription
 
 log = logging.getLogger(__name__)
@@ -28,10 +28,11 @@ class Delivery:
     """Tells the observers of one invocation, event by event, each event to all of them before the next.
 
     It is the emitter of what the orchestrator steps itself. `step` is the number of the first executed node.
+    `wanted` is what anybody is told of.
     """
 
-    def __init__(self, audience: Audience, *, is_wanted: bool, step: int = 0) -> None:
-        self.is_wanted = is_wanted
+    def __init__(self, audience: Audience, *, wanted: Collection[Phase], step: int = 0) -> None:
+        self.wanted = frozenset(wanted)
         self._audience = audience
         self._step = step
         self._waiting: deque[tuple[Event, list[Subscription]]] = deque()
@@ -43,6 +44,9 @@ class Delivery:
     @property
     def undelivered_count(self) -> int:
         return self._announced - self._delivered
+
+    def wants(self, phase: Phase) -> bool:
+        return phase in self.wanted
 
     def next_step(self) -> int:
         self._step += 1

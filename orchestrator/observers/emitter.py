@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from orchestrator.observers.event import Event
+from orchestrator.observers.event import Event, Phase
 
 Path = tuple[str, ...]
 """The namespace of the graph that an event comes from, as fan-out keys have it: with the names of branches."""
@@ -13,8 +13,11 @@ class Emitter(Protocol):
     """Takes the events of one source in the order in which they happen."""
 
     @property
-    def is_wanted(self) -> bool:
-        """Whether anybody is told."""
+    def wanted(self) -> frozenset[Phase]:
+        """What anybody is told of."""
+
+    def wants(self, phase: Phase) -> bool:
+        """Whether anybody is told of that; what nobody is told of is not made."""
 
     def next_step(self) -> int:
         """The number of the next executed node."""
@@ -28,7 +31,10 @@ class Unheard:
     """The emitter where nobody listens; it counts steps all the same."""
 
     step: int = 0
-    is_wanted: bool = field(default=False, init=False)
+    wanted: frozenset[Phase] = field(default=frozenset(), init=False)
+
+    def wants(self, _phase: Phase) -> bool:
+        return False
 
     def next_step(self) -> int:
         self.step += 1
@@ -42,16 +48,19 @@ class Unheard:
 class Collected:
     """Keeps the events of an instance until they travel; its steps count from 0."""
 
-    is_wanted: bool = True
+    wanted: frozenset[Phase] = frozenset(Phase)
     events: list[tuple[Event, Path]] = field(default_factory=list)
     step: int = 0
+
+    def wants(self, phase: Phase) -> bool:
+        return phase in self.wanted
 
     def next_step(self) -> int:
         self.step += 1
         return self.step - 1
 
     def emit(self, event: Event, path: Path) -> None:
-        if self.is_wanted:
+        if not self.wanted.isdisjoint(event.phases):
             self.events.append((event, path))
 
     def take(self) -> list[tuple[Event, Path]]:

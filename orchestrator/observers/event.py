@@ -1,11 +1,12 @@
 """What observers are told."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from orchestrator.report import CauseLink
+from orchestrator.report import CauseLink, ErrorRecord
 
 
 class Phase(StrEnum):
@@ -14,6 +15,16 @@ class Phase(StrEnum):
     STARTED = "started"
     COMPLETED = "completed"
     CHECKPOINT_SAVED = "checkpoint_saved"
+    INSTANCE = "instance"
+    INVOCATION = "invocation"
+
+    @property
+    def travels(self) -> bool:
+        """Whether instances tell of it from where they run; of the others the orchestrator knows by itself."""
+        return self not in (Phase.CHECKPOINT_SAVED, Phase.INVOCATION)
+
+
+NODE_PHASES = frozenset({Phase.STARTED, Phase.COMPLETED})
 
 
 class SaveKind(StrEnum):
@@ -42,7 +53,8 @@ class Place:
 
     @property
     def node_name(self) -> str:
-        return self.namespace[-1]
+        """The node's own name; empty for a whole invocation."""
+        return self.namespace[-1] if self.namespace else ""
 
     @property
     def fan_out_index(self) -> int | None:
@@ -56,7 +68,22 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeEvent(Place):
+class Event(Place):
+    """Something that happened there. Each kind is a class of its own; one that travels has an entry in `wire.py`."""
+
+    @property
+    def phases(self) -> frozenset[Phase]:
+        """Whoever has subscribed to one of them is told."""
+        return NODE_PHASES
+
+    @property
+    def sameness(self) -> Hashable:
+        """What it has in common, beside the place, with the event of a delivery that goes the same way again."""
+        return type(self).__name__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeEvent(Event):
     """An attempt at a node has started, or is over: then with the state after it, or with the error.
 
     `step` counts the executed nodes of an invocation and is the same in all events of one execution. `parent_states`
@@ -70,6 +97,14 @@ class NodeEvent(Place):
     error: BaseException | None = None
     parent_states: tuple[Any, ...] = ()
 
+    @property
+    def phases(self) -> frozenset[Phase]:
+        return frozenset({self.phase})
+
+    @property
+    def sameness(self) -> Hashable:
+        return self.phase
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaughtException:
@@ -81,8 +116,8 @@ class CaughtException:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FailureIsolatedEvent(Place):
-    """A failure was caught, and a degraded update put in place of what failed.
+class FailureIsolatedEvent(Event):
+    """A failure was caught, and a degraded update put in place of what failed. Whoever is told of nodes is told.
 
     The place is the node's; around a whole instance or branch it is the fan-out's or the dispatcher's, and the chains
     end with the instance or the branch itself. `post_state` is the degraded partial update.
@@ -96,11 +131,97 @@ class FailureIsolatedEvent(Place):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckpointSavedEvent(Place):
+class CheckpointSavedEvent(Event):
     """A completed node, or an instance's end, is durable. Only observers that ask for this phase are told."""
 
     save_kind: SaveKind
     step: int
 
+    @property
+    def phases(self) -> frozenset[Phase]:
+        return frozenset({Phase.CHECKPOINT_SAVED})
 
-Event = NodeEvent | FailureIsolatedEvent | CheckpointSavedEvent
+
+class InstanceState(StrEnum):
+    """Where an instance stands. A lost delivery is no end: the instance runs again, or fails."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    RETRYING = "RETRYING"
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+    CACHED = "CACHED"
+    CANCELLED = "CANCELLED"
+    LOST = "LOST"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing more comes of the instance in this invocation."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset({InstanceState.SUCCESS, InstanceState.FAILED, InstanceState.CACHED, InstanceState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceEvent(Event):
+    """An instance has come to a state. Only observers that ask for this phase are told.
+
+    The place is the fan-out's, and the chains end with the instance itself. `key` and `tags` are what people call it.
+    `attempts` counts the tries under retry middleware, `delivery` how often a worker was handed it. `at` is by the
+    clock of the process where it happened. An instance is CACHED that ended in an earlier invocation of its run.
+    """
+
+    state: InstanceState
+    key: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    attempts: int = 0
+    delivery: int = 0
+    worker: str | None = None
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started_at: datetime | None = None
+    duration_seconds: float | None = None
+    error: ErrorRecord | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing more comes of the instance in this invocation."""
+        return self.state.is_terminal
+
+    @property
+    def phases(self) -> frozenset[Phase]:
+        return _INSTANCE
+
+    @property
+    def sameness(self) -> Hashable:
+        return (self.state, self.delivery)
+
+
+_INSTANCE = frozenset({Phase.INSTANCE})
+
+
+class InvocationState(StrEnum):
+    """How far an invocation is: begun, or at its end; one that was left is for another orchestrator to go on with."""
+
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LEFT = "left"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvocationEvent(Event):
+    """An invocation has begun or ended, the first or the last of its events. Only observers that ask are told."""
+
+    namespace: tuple[str, ...] = ()
+    graph: str
+    state: InvocationState
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state is not InvocationState.STARTED
+
+    @property
+    def phases(self) -> frozenset[Phase]:
+        return frozenset({Phase.INVOCATION})

@@ -1,10 +1,12 @@
 """Who is told of the events of an invocation."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.graph.enclosing import graphs_along, inner_graphs
 from orchestrator.observers.emitter import Path
+from orchestrator.observers.event import Phase
 from orchestrator.observers.subscription import Subscription
 
 if TYPE_CHECKING:
@@ -20,9 +22,10 @@ class Listeners:
         self._attached = {id(graph): tuple(graph.subscriptions) for graph in inner_graphs(root)}
 
     @property
-    def is_any(self) -> bool:
-        """Whether anybody is told of anything."""
-        return bool(self._invocation) or any(self._attached.values())
+    def wanted(self) -> frozenset[Phase]:
+        """What anybody is told of."""
+        subscriptions = (*self._invocation, *chain.from_iterable(self._attached.values()))
+        return frozenset[Phase]().union(*(subscription.phases for subscription in subscriptions))
 
     def of(self, path: Path) -> Iterator[Subscription]:
         """Who is told of an event of the graph there: those of outer graphs, then of inner ones, then the call's."""

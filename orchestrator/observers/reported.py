@@ -2,18 +2,21 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-from orchestrator.checkpoint.row import Step
+from orchestrator.checkpoint.row import FanOutRow, Loss, Step
 from orchestrator.fan_out.entry import EventsTold
 from orchestrator.graph.enclosing import levels_along
-from orchestrator.identity import FanOutKey, Lineage
+from orchestrator.identity import Lineage
 from orchestrator.observers.emitter import Path
-from orchestrator.observers.event import Event, NodeEvent, SaveKind
+from orchestrator.observers.event import Event, InstanceEvent, Phase, SaveKind
+from orchestrator.observers.instance_place import InstancePlace
+from orchestrator.observers.instance_states import InstanceStates
 from orchestrator.observers.site import boundary_site, node_site
+from orchestrator.observers.voice import STATES, facts_of
 from orchestrator.observers.wire import decode
 from orchestrator.report import Report
 
@@ -40,8 +43,8 @@ class Told:
 
     def notes(self, event: Event) -> bool:
         """Take note of an event; whether no earlier delivery has told it: one that runs again goes the same way."""
-        kind = event.phase if isinstance(event, NodeEvent) else type(event)
-        told = (event.namespace, event.fan_out_index_chain, event.branch_name_chain, event.attempt_index, kind)
+        place = (event.namespace, event.fan_out_index_chain, event.branch_name_chain, event.attempt_index)
+        told = (place, event.sameness)
         self.now[told] += 1
         return self.now[told] > self.before[told]
 
@@ -55,39 +58,74 @@ class Told:
 class ReportedEvents:
     """Passes on the events of one fan-out's instances, once what they speak of was read by the orchestrator.
 
-    `frame` is the fan-out node's, and `state` the one that it was entered with.
+    `frame` is the fan-out node's, `state` the one that it was entered with, and `row` the entry. Where instances
+    `tell_themselves`, they tell of their own states before they are reported.
     """
 
-    def __init__(self, frame: "Frame", node: str, state: Any) -> None:
+    def __init__(self, frame: "Frame", state: Any, row: FanOutRow, *, tell_themselves: bool = False) -> None:
         self._frame = frame
-        self._node = node
+        self._node = row.key.node
         self._state = state
         self._told: dict[int, Told] = {}
+        self._states = InstanceStates(frame, row, tell_themselves=tell_themselves)
+
+    async def rolled_forward(self, indexes: Iterable[int]) -> None:
+        """These instances ended in an earlier invocation."""
+        await self._states.rolled_forward(indexes)
+
+    def queued(self, index: int, delivery: int) -> None:
+        self._states.queued(index, delivery)
 
     def happened(self, index: int, told: EventsTold) -> None:
         known = self._known(index, told)
         for event, path in self._decoded(index, told, lambda own: known.step_of(own, self._frame.emitter.next_step)):
-            if known.notes(event):
+            if not known.notes(event):
+                continue
+            if self._is_own(event):
+                self._states.told(event)
+            else:
                 self._frame.emitter.emit(event, path)
 
     def repeated(self, index: int, told: EventsTold) -> None:
         known = self._known(index, told)
         for event, _ in self._decoded(index, told, lambda own: own):
             known.notes(event)
+            if self._is_own(event):
+                self._states.passed_over(event)
 
     def completed(self, step: Step) -> None:
         with self._leaving_out_what_is_wrong(step.lineage[0].index if step.lineage else None):
             node_site(self._inside(step.namespace, step.lineage), step.node).saved(SaveKind.NODE)
 
-    def contributed(self, fan_out: FanOutKey, report: Report) -> None:
-        path, lineage = (*fan_out.namespace, fan_out.node), fan_out.enclosing(report.slot.index)
-        with self._leaving_out_what_is_wrong(report.slot.index):
-            boundary_site(self._inside(path, lineage)).saved(SaveKind.INSTANCE)
+    def contributed(self, fan_out: FanOutRow, report: Report) -> None:
+        key, index = fan_out.key, report.slot.index
+        path = (*key.namespace, key.node)
+        with self._leaving_out_what_is_wrong(index):
+            inside = self._inside(path, key.enclosing(index))
+            boundary_site(inside).saved(SaveKind.INSTANCE)
+            if self._states.is_wanted:
+                place = InstancePlace.of(inside, path, inside.levels[:-1])
+                facts = {**facts_of(report), **fan_out.names(index)}
+                self._frame.emitter.emit(place.event(index, STATES[report.outcome], **facts), path)
 
     def ended(self, report: Report) -> None:
-        self.happened(report.slot.index, EventsTold(report.invocation_id, report.delivery, report.events))
-        self._told.pop(report.slot.index, None)
-        boundary_site(self._frame.at_instance(self._node, report.slot.index, self._state)).saved(SaveKind.INSTANCE)
+        index = report.slot.index
+        self._states.begun(report)
+        self.happened(index, EventsTold(report.invocation_id, report.delivery, report.events))
+        self._told.pop(index, None)
+        if self._frame.emitter.wants(Phase.CHECKPOINT_SAVED):
+            boundary_site(self._frame.at_instance(self._node, index, self._state)).saved(SaveKind.INSTANCE)
+        self._states.ended(report)
+
+    def lost(self, loss: Loss) -> None:
+        self._states.lost(loss)
+
+    def stopped(self, deliveries: Mapping[int, int]) -> None:
+        self._states.stopped(deliveries)
+
+    def _is_own(self, event: Event) -> TypeGuard[InstanceEvent]:
+        """Whether it is of the state of an instance of this very fan-out."""
+        return isinstance(event, InstanceEvent) and len(event.namespace) == len(self._frame.levels) + 1
 
     def _known(self, index: int, told: EventsTold) -> Told:
         known = self._told.setdefault(index, Told())
@@ -101,7 +139,7 @@ class ReportedEvents:
             "invocation_id": told.invocation_id,
             "correlation_id": frame.correlation_id,
         }
-        for text in told.events if frame.emitter.is_wanted else ():
+        for text in told.events if frame.emitter.wanted else ():
             with self._leaving_out_what_is_wrong(index):
                 parents = (*frame.parents, self._state)
                 yield decode(text, frame.root, invoked=invoked, parents=parents, step_of=step_of)

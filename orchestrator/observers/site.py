@@ -11,6 +11,7 @@ from orchestrator.context import current_attempt_index
 from orchestrator.graph.node import BranchSpec, FunctionNode
 from orchestrator.middleware.cause_chain import classify_cause_chain, derived_link, error_record
 from orchestrator.observers.event import (
+    NODE_PHASES,
     CaughtException,
     CheckpointSavedEvent,
     FailureIsolatedEvent,
@@ -45,6 +46,7 @@ class Site:
     _pre_state: Any = None
     _is_open: bool = False
     _error: BaseException | None = None
+    _tries: int = 0
 
     def __post_init__(self) -> None:
         self.step = -1
@@ -52,6 +54,7 @@ class Site:
     def started(self, state: Any) -> None:
         """An attempt begins."""
         self._close(error=self._error)
+        self._tell_instance()
         if self.step < 0 and not self.is_silent:
             self.step = self.frame.emitter.next_step()
         self.attempt_index = current_attempt_index()
@@ -79,7 +82,7 @@ class Site:
     def isolated(self, event_name: str, *, pre_state: Any, post_state: Mapping[str, Any], error: BaseException) -> None:
         """A failure of it was caught; its attempt stays a failure."""
         self._close(error=self._error)
-        if not self.frame.emitter.is_wanted:
+        if self.frame.emitter.wanted.isdisjoint(NODE_PHASES):
             return
         chain = classify_cause_chain(error)
         told = derived_link(chain)
@@ -95,9 +98,15 @@ class Site:
     def saved(self, save_kind: SaveKind) -> None:
         """What it came to is durable."""
         self.span.saved()
-        if self.frame.emitter.is_wanted:
+        if self.frame.emitter.wants(Phase.CHECKPOINT_SAVED):
             event = CheckpointSavedEvent(**self._facts(), save_kind=save_kind)
             self.frame.emitter.emit(event, self.frame.namespace)
+
+    def _tell_instance(self) -> None:
+        """Another try of something in an instance is one that the instance tells of itself."""
+        self._tries += 1
+        if self._tries > 1 and self.frame.voice is not None:
+            self.frame.voice.retrying(self._tries, self._error)
 
     def _close(self, *, post_state: Any = None, error: BaseException | None = None) -> None:
         if self._is_open:
@@ -125,7 +134,7 @@ class Site:
         return replace(record, category=category)
 
     def _emit(self, phase: Phase, *, post_state: Any = None, error: BaseException | None = None) -> None:
-        if self.is_silent or not self.frame.emitter.is_wanted:
+        if self.is_silent or not self.frame.emitter.wants(phase):
             return
         event = NodeEvent(
             **self._facts(),

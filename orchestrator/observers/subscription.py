@@ -4,39 +4,36 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.observers.event import CheckpointSavedEvent, Event, NodeEvent, Phase
+from orchestrator.observers.event import NODE_PHASES, Event, Phase
 
 Observer = Callable[[Event], Awaitable[None]]
 """`async (event) -> None`; what it raises is logged, and disturbs neither the run nor other observers."""
 
-DEFAULT_PHASES = frozenset({Phase.STARTED, Phase.COMPLETED})
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Subscription:
-    """An observer and the phases that it is told of; caught failures are told to everybody."""
+    """An observer and the phases that it is told of; caught failures are told to whoever is told of nodes."""
 
     observer: Observer
-    phases: frozenset[Phase] = DEFAULT_PHASES
+    phases: frozenset[Phase] = NODE_PHASES
 
     @classmethod
     def of(cls, observer: Observer, phases: Iterable[Phase | str] | None = None) -> "Subscription":
-        """Subscribe to these phases; by default to the start and the end of every attempt.
+        """Subscribe to these phases; by default to the observer's own `phases`.
+
+        One that has none is told of the start and the end of every attempt.
 
         Raises:
             ValueError: no phase at all, or one that there is not.
         """
-        if phases is None:
-            return cls(observer)
-        asked = frozenset(Phase(phase) for phase in phases)
+        wanted = getattr(observer, "phases", NODE_PHASES) if phases is None else phases
+        asked = frozenset(Phase(phase) for phase in wanted)
         if not asked:
             raise ValueError(f"an observer of no phase is never told anything; pass some of {', '.join(Phase)}")
         return cls(observer, asked)
 
     def wants(self, event: Event) -> bool:
-        if isinstance(event, NodeEvent):
-            return event.phase in self.phases
-        return not isinstance(event, CheckpointSavedEvent) or Phase.CHECKPOINT_SAVED in self.phases
+        return not self.phases.isdisjoint(event.phases)
 
 
 class RemoveHandle:

@@ -5,17 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import to_jsonable_python
-
-from orchestrator.codec import Codec
 from orchestrator.errors import StateValidationError
 from orchestrator.graph.enclosing import graphs_along
-from orchestrator.middleware.cause_chain import error_record
-from orchestrator.middleware.rebuilding import rebuilt
 from orchestrator.observers.emitter import Path
-from orchestrator.observers.event import CaughtException, Event, FailureIsolatedEvent, NodeEvent, Phase
+from orchestrator.observers.event import Event, FailureIsolatedEvent, InstanceEvent, NodeEvent
+from orchestrator.observers.instance_wire import instance_event, instance_fields
+from orchestrator.observers.node_wire import failure_isolated_event, failure_isolated_fields, node_event, node_fields
+from orchestrator.observers.origin import Origin
 from orchestrator.reading import read_json, refusing, sound
-from orchestrator.report import CauseLink, ErrorRecord
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -25,11 +22,27 @@ _PLACE = (*_CHAINS, "attempt_index")
 
 
 @dataclass(frozen=True, slots=True)
+class _Kind:
+    """How one class of events travels: its own fields as JSON, and the event from these and its place again."""
+
+    event: type[Event]
+    fields: Callable[[Any], dict[str, Any]]
+    read: Callable[[Mapping[str, Any], Mapping[str, Any], Origin], Event]
+
+
+_KINDS: Mapping[str, _Kind] = {
+    "node": _Kind(NodeEvent, node_fields, node_event),
+    "failure_isolated": _Kind(FailureIsolatedEvent, failure_isolated_fields, failure_isolated_event),
+    "instance": _Kind(InstanceEvent, instance_fields, instance_event),
+}
+_NAMES = {kind.event: name for name, kind in _KINDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
 class _Told:
     """What every event says of where it happened."""
 
     path: Path
-    step: int
     namespace: tuple[str, ...]
     fan_out_index_chain: tuple[int | None, ...]
     branch_name_chain: tuple[str | None, ...]
@@ -38,13 +51,9 @@ class _Told:
 
 def encode(event: Event, path: Path) -> str:
     """An event of an instance as text; the states are those of the typed codec."""
-    told: dict[str, Any] = {"path": path, "step": event.step, **{name: getattr(event, name) for name in _PLACE}}
-    match event:
-        case NodeEvent():
-            told |= _node_event(event)
-        case FailureIsolatedEvent():
-            told |= _failure_isolated(event)
-    return json.dumps(told, separators=(",", ":"))
+    name = _NAMES[type(event)]
+    place = {field: getattr(event, field) for field in _PLACE}
+    return json.dumps({"kind": name, "path": path, **place, **_KINDS[name].fields(event)}, separators=(",", ":"))
 
 
 def decode(
@@ -69,77 +78,11 @@ def decode(
     """
     with refusing("an event"):
         try:
-            return _decoded(read_json(text), graph, invoked=invoked, parents=parents, step_of=step_of)
+            told = read_json(text)
+            path = tuple(told["path"])
+            place = {**{name: tuple(told[name]) for name in _CHAINS}, "attempt_index": told["attempt_index"]}
+            sound(_Told(path=path, **place))
+            origin = Origin(graphs_along(graph, path), parents, step_of)
+            return _KINDS[told["kind"]].read(told, {**invoked, **place}, origin), path
         except StateValidationError as error:
             raise ValueError(f"not an event: {error}") from error
-
-
-def _decoded(
-    told: dict[str, Any],
-    graph: "Graph[Any]",
-    *,
-    invoked: Mapping[str, str],
-    parents: Sequence[Any],
-    step_of: Callable[[int], int],
-) -> tuple[Event, Path]:
-    path = tuple(told["path"])
-    place = {**{name: tuple(told[name]) for name in _CHAINS}, "attempt_index": told["attempt_index"]}
-    sound(_Told(path=path, step=told["step"], **place))
-    graphs = graphs_along(graph, path)
-    facts = {
-        **invoked,
-        **place,
-        "step": step_of(told["step"]),
-        "pre_state": graphs[-1].codec.load(told["pre_state"]),
-    }
-    if "phase" not in told:
-        return _caught(told, facts), path
-    inner = told["parent_states"]
-    enclosing = graphs[:-1][len(graphs) - 1 - len(inner) :]
-    own = tuple(graph.codec.load(state) for graph, state in zip(enclosing, inner, strict=True))
-    return _node_event_of(told, facts, codec=graphs[-1].codec, parents=(*parents, *own)), path
-
-
-def _node_event(event: NodeEvent) -> dict[str, Any]:
-    codec: Codec[Any] = Codec.of(type(event.pre_state))
-    return {
-        "phase": event.phase.value,
-        "pre_state": codec.dump(event.pre_state),
-        "post_state": None if event.post_state is None else codec.dump(event.post_state),
-        "error": None if event.error is None else error_record(event.error).to_json(),
-        "parent_states": [Codec.of(type(state)).dump(state) for state in event.parent_states],
-    }
-
-
-def _failure_isolated(event: FailureIsolatedEvent) -> dict[str, Any]:
-    codec: Codec[Any] = Codec.of(type(event.pre_state))
-    caught = event.caught_exception
-    return {
-        "event_name": event.event_name,
-        "pre_state": codec.dump(event.pre_state),
-        "post_state": to_jsonable_python(dict(event.post_state), fallback=repr),
-        "caught": [caught.category, caught.message, [to_jsonable_python(link) for link in caught.chain]],
-    }
-
-
-def _node_event_of(
-    told: Mapping[str, Any], facts: Mapping[str, Any], *, codec: Codec[Any], parents: tuple[Any, ...]
-) -> NodeEvent:
-    return NodeEvent(
-        **facts,
-        phase=Phase(told["phase"]),
-        post_state=None if told["post_state"] is None else codec.load(told["post_state"]),
-        error=None if told["error"] is None else rebuilt(sound(ErrorRecord.from_json(told["error"]))),
-        parent_states=parents,
-    )
-
-
-def _caught(told: Mapping[str, Any], facts: Mapping[str, Any]) -> FailureIsolatedEvent:
-    category, message, chain = told["caught"]
-    caught = CaughtException(category=category, message=message, chain=tuple(CauseLink(**link) for link in chain))
-    if not isinstance(told["post_state"], dict) or not isinstance(told["event_name"], str):
-        raise TypeError("its name or its state")
-    sound(caught)
-    return FailureIsolatedEvent(
-        **facts, event_name=told["event_name"], post_state=told["post_state"], caught_exception=caught
-    )

@@ -160,13 +160,10 @@ def assert_told(run: Run, promised: Collection[Promised]) -> None:
 
 
 def all_of(indexes: Collection[int]) -> set[Promised]:
-    """Every event of the nodes of these instances."""
-    return {
-        (kind, f"squares/{node}", index)
-        for kind in ("started", "completed")
-        for node in ("begin", "finish")
-        for index in indexes
-    }
+    """Every event of the nodes of these instances, and that they run and succeed."""
+    of_nodes = {(kind, f"squares/{node}") for kind in ("started", "completed") for node in ("begin", "finish")}
+    of_states = {("RUNNING 1", "squares"), ("SUCCESS 1", "squares")}
+    return {(*told, index) for told in of_nodes | of_states for index in indexes}
 
 
 @pytest.mark.parametrize("point", sorted(POINTS))

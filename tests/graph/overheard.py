@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from orchestrator.observers.event import Event, NodeEvent, Phase
+from orchestrator.observers.event import Event, InstanceEvent, InvocationEvent, NodeEvent, Phase
 from rollforward import END, GraphBuilder, State, append, current_fan_out_index, current_run_id
 from tests.graph.witnessed import bear_witness, write_line
 
@@ -38,7 +38,15 @@ async def finish(state: Number) -> dict[str, Any]:
 
 async def write_down(event: Event) -> None:
     """Write who was told what: the invocation, the kind, the place, the instance and the attempt."""
-    kind = event.phase.value if isinstance(event, NodeEvent) else type(event).__name__
+    match event:
+        case NodeEvent():
+            kind = event.phase.value
+        case InstanceEvent():
+            kind = f"{event.state} {event.delivery}"
+        case InvocationEvent():
+            kind = f"invocation {event.state}"
+        case _:
+            kind = type(event).__name__
     told = [event.invocation_id, kind, "/".join(event.namespace), event.fan_out_index, event.attempt_index]
     write_line(json.dumps(told), "ROLLFORWARD_OVERHEARD")
 

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections import Counter
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,11 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.checkpoint.row import Step
+from orchestrator.checkpoint.row import FanOutRow, Step
 from orchestrator.fan_out.entry import EventsTold
 from orchestrator.identity import EnclosingInstance, FanOutKey
-from orchestrator.middleware.cause_chain import classify_cause_chain
-from orchestrator.observers.event import CaughtException, Event, FailureIsolatedEvent, NodeEvent, Phase
+from orchestrator.middleware.cause_chain import classify_cause_chain, error_record
+from orchestrator.observers.event import (
+    NODE_PHASES,
+    CaughtException,
+    Event,
+    FailureIsolatedEvent,
+    InstanceEvent,
+    InstanceState,
+    NodeEvent,
+    Phase,
+)
 from orchestrator.observers.reported import ReportedEvents
 from orchestrator.observers.wire import decode, encode
 from tests.graph.tiny import graph
@@ -35,7 +45,18 @@ PLACE: dict[str, Any] = {
 ENDED = NodeEvent(**PLACE, phase=Phase.COMPLETED, error=ValueError("no"))
 CAUGHT = CaughtException(category=None, message="no", chain=classify_cause_chain(ValueError("no")))
 ISOLATED = FailureIsolatedEvent(**PLACE, event_name="e", post_state={"result": "x"}, caught_exception=CAUGHT)
-TEXTS = {"node": encode(ENDED, PATH), "failure_isolated": encode(ISOLATED, PATH)}
+AGAIN = InstanceEvent(
+    **{name: value for name, value in PLACE.items() if name not in ("namespace", "step", "pre_state")},
+    namespace=PATH,
+    state=InstanceState.RETRYING,
+    key="k",
+    tags={"a": "b"},
+    attempts=2,
+    started_at=datetime(2026, 1, 1, tzinfo=UTC),
+    duration_seconds=0.5,
+    error=error_record(ValueError("no")),
+)
+TEXTS = {"node": encode(ENDED, PATH), "failure_isolated": encode(ISOLATED, PATH), "instance": encode(AGAIN, PATH)}
 
 each_text = pytest.mark.parametrize("valid", TEXTS.values(), ids=TEXTS)
 
@@ -88,7 +109,10 @@ class Told:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
-        self.is_wanted = True
+        self.wanted = NODE_PHASES
+
+    def wants(self, phase: Phase) -> bool:
+        return phase in self.wanted
 
     def next_step(self) -> int:
         return len(self.events)
@@ -97,14 +121,20 @@ class Told:
         self.events.append(event)
 
 
+def row_of(key: FanOutKey) -> FanOutRow:
+    return FanOutRow(key=key, instance_count=4, item_hashes=b"")
+
+
 def test_an_event_that_is_none_is_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:
     told = Told()
-    frame: Any = SimpleNamespace(emitter=told, run_id="r", correlation_id="c", root=graph, parents=())
+    ids = {"run_id": "r", "invocation_id": "i", "correlation_id": "c"}
+    frame: Any = SimpleNamespace(emitter=told, root=graph, parents=(), levels=(), **ids)
     lineage = (EnclosingInstance((), "pieces", 1),)
-    reported = ReportedEvents(frame, "pieces", Whole())
+    reported = ReportedEvents(frame, Whole(), row_of(FanOutKey((), "pieces")))
+    report: Any = SimpleNamespace(slot=SimpleNamespace(index=1))
     with caplog.at_level(logging.ERROR):
         reported.happened(3, EventsTold("i", 1, ("{", TEXTS["node"], "[]")))
         reported.completed(Step(position=0, namespace=("nowhere",), node="x", state="{}", lineage=lineage))
-        reported.contributed(FanOutKey(("nowhere",), "f"), SimpleNamespace(slot=SimpleNamespace(index=1)))  # type: ignore[arg-type]
+        reported.contributed(row_of(FanOutKey(("nowhere",), "f")), report)
     assert [event.namespace for event in told.events] == [("pieces", "work")]
     assert [record.message for record in caplog.records] == ["event refused"] * 4

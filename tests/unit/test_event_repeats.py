@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.checkpoint.row import FanOutRow
 from orchestrator.execution.frame import Frame
 from orchestrator.fan_out.entry import EventsTold
+from orchestrator.identity import FanOutKey
 from orchestrator.observers.emitter import Collected
 from orchestrator.observers.event import NodeEvent, Phase
 from orchestrator.observers.reported import ReportedEvents
@@ -56,7 +58,8 @@ class Case:
             fan_outs=unused,
             emitter=self.collected,
         )
-        self.events = ReportedEvents(frame, "pieces", Whole())
+        row = FanOutRow(key=FanOutKey((), "pieces"), instance_count=INDEX + 1, item_hashes=b"")
+        self.events = ReportedEvents(frame, Whole(), row)
 
     def heard(self) -> list[tuple[str, int]]:
         told = [event for event, _ in self.collected.events]
@@ -94,4 +97,4 @@ def test_a_later_delivery_repeats_nothing_that_an_earlier_owner_was_given(case: 
 def test_events_that_are_not_heard_take_no_step_of_the_invocation(case: Case) -> None:
     case.events.repeated(INDEX, told(1, BEGUN, ENDED))
     case.events.happened(INDEX, told(1, text(Phase.STARTED, 0, step=1)))
-    assert [event.step for event, _ in case.collected.events] == [0]
+    assert [event.step for event, _ in case.collected.events if isinstance(event, NodeEvent)] == [0]

@@ -25,6 +25,7 @@ from orchestrator.fan_out.entry import (
     write_entry,
 )
 from orchestrator.fan_out.fan_in import fold_of
+from orchestrator.fan_out.heard import Unheard
 from orchestrator.fan_out.inner import InnerRecords
 from orchestrator.fan_out.inside import insides
 from orchestrator.fan_out.plan import make_plan
@@ -49,7 +50,7 @@ BRIEFING = Briefing(
     inputs="{}",
     instance_count=2,
     max_result_bytes=1000,
-    events_wanted=True,
+    events_wanted=("started",),
 )
 
 OPENED = NestedOpened(FanOutRow(key=PAGES, instance_count=3, item_hashes=b"8 bytes." * 3))
@@ -103,7 +104,7 @@ class Telling(MemoryLedger):
 
 
 @dataclass
-class Listening:
+class Listening(Unheard):
     """Notes what it hears, in order."""
 
     heard: list[Any] = field(default_factory=list)
@@ -117,8 +118,8 @@ class Listening:
     def completed(self, step: Step) -> None:
         self.heard.append(step.node)
 
-    def contributed(self, fan_out: FanOutKey, report: Report) -> None:
-        self.heard.append((fan_out.node, report.slot.index))
+    def contributed(self, fan_out: FanOutRow, report: Report) -> None:
+        self.heard.append((fan_out.key.node, report.slot.index))
 
     def ended(self, report: Report) -> None:
         self.heard.append(report.slot)
@@ -214,7 +215,7 @@ async def test_nothing_is_heard_before_it_is_recorded():
 
 
 async def test_of_a_fan_out_whose_instances_have_nothing_to_tell_nobody_is_asked(case: Case):
-    case.fan_out.briefing = replace(BRIEFING, events_wanted=False)
+    case.fan_out.briefing = replace(BRIEFING, events_wanted=())
     case.telling.put(0, COMPLETED)
     await case.take()
     assert await case.recorded_nodes() == []

@@ -1,0 +1,72 @@
+"""How events of nodes travel."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from orchestrator.codec import Codec
+from orchestrator.middleware.cause_chain import error_record
+from orchestrator.middleware.rebuilding import rebuilt
+from orchestrator.observers.event import CaughtException, FailureIsolatedEvent, NodeEvent, Phase
+from orchestrator.observers.origin import Origin
+from orchestrator.reading import sound
+from orchestrator.report import CauseLink, ErrorRecord
+
+
+def node_fields(event: NodeEvent) -> dict[str, Any]:
+    """The own fields of an event of a node, as JSON."""
+    codec: Codec[Any] = Codec.of(type(event.pre_state))
+    return {
+        "step": event.step,
+        "phase": event.phase.value,
+        "pre_state": codec.dump(event.pre_state),
+        "post_state": None if event.post_state is None else codec.dump(event.post_state),
+        "error": None if event.error is None else error_record(event.error).to_json(),
+        "parent_states": [Codec.of(type(state)).dump(state) for state in event.parent_states],
+    }
+
+
+def node_event(told: Mapping[str, Any], place: Mapping[str, Any], origin: Origin) -> NodeEvent:
+    """The event from its own fields and its place again."""
+    codec, inner = origin.graphs[-1].codec, told["parent_states"]
+    enclosing = origin.graphs[:-1][len(origin.graphs) - 1 - len(inner) :]
+    own = tuple(graph.codec.load(state) for graph, state in zip(enclosing, inner, strict=True))
+    return NodeEvent(
+        **place,
+        step=origin.step(told["step"]),
+        phase=Phase(told["phase"]),
+        pre_state=codec.load(told["pre_state"]),
+        post_state=None if told["post_state"] is None else codec.load(told["post_state"]),
+        error=None if told["error"] is None else rebuilt(sound(ErrorRecord.from_json(told["error"]))),
+        parent_states=(*origin.parents, *own),
+    )
+
+
+def failure_isolated_fields(event: FailureIsolatedEvent) -> dict[str, Any]:
+    """The own fields of a caught failure, as JSON."""
+    codec: Codec[Any] = Codec.of(type(event.pre_state))
+    caught = event.caught_exception
+    return {
+        "step": event.step,
+        "event_name": event.event_name,
+        "pre_state": codec.dump(event.pre_state),
+        "post_state": to_jsonable_python(dict(event.post_state), fallback=repr),
+        "caught": [caught.category, caught.message, [to_jsonable_python(link) for link in caught.chain]],
+    }
+
+
+def failure_isolated_event(told: Mapping[str, Any], place: Mapping[str, Any], origin: Origin) -> FailureIsolatedEvent:
+    """The event from its own fields and its place again."""
+    category, message, chain = told["caught"]
+    caught = CaughtException(category=category, message=message, chain=tuple(CauseLink(**link) for link in chain))
+    if not isinstance(told["post_state"], dict) or not isinstance(told["event_name"], str):
+        raise TypeError("its name or its state")
+    return FailureIsolatedEvent(
+        **place,
+        step=origin.step(told["step"]),
+        pre_state=origin.graphs[-1].codec.load(told["pre_state"]),
+        event_name=told["event_name"],
+        post_state=told["post_state"],
+        caught_exception=sound(caught),
+    )
