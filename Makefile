@@ -92,7 +92,8 @@ bench: $(READY) ## measure what docs/benchmarks.md tabulates
 
 deploy/.env: # secrets of this machine's compose deployment, made once
 	umask 077 && for name in REDIS_OPERATOR_PASSWORD REDIS_WORKER_PASSWORD REDIS_ORCHESTRATOR_PASSWORD \
-		REDIS_DASHBOARD_PASSWORD REDIS_FLOWER_PASSWORD POSTGRES_PASSWORD FLOWER_PASSWORD ROLLFORWARD_SECRET; do \
+		REDIS_DASHBOARD_PASSWORD REDIS_FLOWER_PASSWORD POSTGRES_PASSWORD FLOWER_PASSWORD GRAFANA_PASSWORD \
+		ROLLFORWARD_SECRET; do \
 		echo "$$name=$$($(PYTHON) -c 'import secrets; print(secrets.token_hex(24))')"; done > $@
 
 up: deploy/.env ## start redis, postgres, the orchestrator, 2 workers and flower with docker compose

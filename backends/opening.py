@@ -34,9 +34,9 @@ class DriverMissing(CallerError):
 
     category = "driver_missing"
 
-    def __init__(self, package: str, extra: str) -> None:
+    def __init__(self, package: str, extra: str, *, asked_for: str = "this") -> None:
         self.package = package
-        super().__init__(f"this needs {package}, which is not installed: pip install 'rollforward[{extra}]'")
+        super().__init__(f"{asked_for} needs {package}, which is not installed: pip install 'rollforward[{extra}]'")
 
 
 def open_store(url: str, *, namespace: str) -> CheckpointStore:

@@ -47,7 +47,7 @@ CallerError     NameTooLong (orchestrator/fan_out/plan), TooManyFailures (orches
                 (rollforward/embedded), InputFileRefused, LineRefused, NeedsDeployment, RunIdRefused, SettingsRefused,
                 WorkerNeedsRedis (rollforward/cli), and there NothingKept and GraphUnknownHere, which say more than
                 their base
-OperatorError   EmbeddedUnavailable (rollforward/embedded)
+OperatorError   EmbeddedUnavailable (rollforward/embedded), MetricsNotServed (backends/telemetry)
 neither         MessageRefused (workers/message), DrivenElsewhere (rollforward/cli), ProviderError and under it
                 ProviderAuthentication, ProviderInvalidModel, ProviderInvalidRequest, ProviderInvalidResponse,
                 ProviderModelNotLoaded, ProviderRateLimit, ProviderUnavailable, ProviderUnsupportedContentBlock,

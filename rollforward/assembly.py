@@ -20,6 +20,7 @@ from orchestrator.graph.registry import registry
 from orchestrator.instance.run import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.ledger.protocol import WorkerRegistry
+from orchestrator.observers.meter import UNMETERED, Meter
 from orchestrator.observers.observation import Observation
 from orchestrator.observers.tracing import Tracing, Untraced
 from orchestrator.seal import Seal
@@ -55,7 +56,7 @@ async def opened_store(settings: Settings) -> AsyncIterator[CheckpointStore]:
 
 
 @asynccontextmanager
-async def assembled(settings: Settings, executor: ExecutorName) -> AsyncIterator[Assembly]:
+async def assembled(settings: Settings, executor: ExecutorName, *, meter: Meter = UNMETERED) -> AsyncIterator[Assembly]:
     """Everything that drives runs, closed at the end; `celery` needs a Redis URL in the settings."""
     async with AsyncExitStack() as stack:
         tracing = await stack.enter_async_context(_opened_tracing(settings))
@@ -67,7 +68,7 @@ async def assembled(settings: Settings, executor: ExecutorName) -> AsyncIterator
             stack.callback(workers.close)
             lane = await stack.enter_async_context(_celery_lane(settings, workers))
         observation = Observation(tracing=tracing)
-        options = _options(settings)
+        options = _options(settings, meter)
         orchestrator = Orchestrator(store, lane=lane, options=options, is_dead=is_dead, observation=observation)
         yield Assembly(store, lane, orchestrator, workers)
 
@@ -119,7 +120,7 @@ async def _local_lane(settings: Settings, tracing: Tracing) -> AsyncIterator[Lan
         await executor.close()
 
 
-def _options(settings: Settings) -> Options:
+def _options(settings: Settings, meter: Meter) -> Options:
     return Options(
         owner=str(this_owner("orchestrator")),
         instance_lease=timedelta(seconds=settings.lease_seconds),
@@ -127,4 +128,5 @@ def _options(settings: Settings) -> Options:
         max_deliveries=settings.max_deliveries,
         max_item_bytes=settings.max_item_bytes,
         code_version=code_version(settings),
+        meter=meter,
     )

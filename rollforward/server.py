@@ -11,9 +11,11 @@ from orchestrator.checkpoint.row import Mark, Run, RunFilter, RunOrder, RunStatu
 from orchestrator.errors import GraphNotFound, OperatorError, RollforwardError
 from orchestrator.execution.handle import RunHandle
 from orchestrator.graph.registry import registry
+from orchestrator.observers.meter import Meter
 from rollforward.assembly import Assembly, assembled
 from rollforward.leftovers import Leftovers
 from rollforward.liveness import is_dead
+from rollforward.metering import metered
 from rollforward.vigil import Vigil
 from workers.settings import Settings
 
@@ -30,7 +32,12 @@ _OPEN = RunFilter(
 
 async def serve(settings: Settings, *, most: int, until: asyncio.Event) -> None:
     """Drive submitted and orphaned runs of the graphs that this process knows, `most` at once, until the event."""
-    async with assembled(settings, "celery") as assembly:
+    with metered(settings) as meter:
+        await _serve(settings, meter, most=most, until=until)
+
+
+async def _serve(settings: Settings, meter: Meter, *, most: int, until: asyncio.Event) -> None:
+    async with assembled(settings, "celery", meter=meter) as assembly:
         server = Server(assembly, most=most)
         log.info("serving", extra={"graphs": [name for name, _ in registry.known()]})
         try:

@@ -8,7 +8,7 @@ from celery import Celery, signals
 from celery.app.registry import TaskRegistry
 
 from backends.telemetry.opening import open_worker_tracing
-from orchestrator.errors import CallerError
+from orchestrator.errors import CallerError, RollforwardError
 from orchestrator.graph.enclosing import inner_graphs
 from orchestrator.graph.graph import Graph
 from orchestrator.graph.node import FanOutNode
@@ -48,6 +48,7 @@ def build_worker_app(settings: Settings) -> Celery:
 
     def prepare(instance: Any, **_: Any) -> None:
         if instance.app is app:
+            _serve_metrics(settings, runtime)
             keep_credit()
             listen()
             _consume_known_graphs(app, settings)
@@ -86,6 +87,13 @@ def _trace(runtime: CurrentRuntime) -> None:
     if traced is not None:
         runtime.trace(traced)
         trace_worker(traced)
+
+
+def _serve_metrics(settings: Settings, runtime: CurrentRuntime) -> None:
+    try:
+        runtime.metering.open(settings)
+    except RollforwardError as error:
+        raise SystemExit(f"rollforward: {error}") from error
 
 
 def _consume_known_graphs(app: Celery, settings: Settings) -> None:

@@ -27,6 +27,7 @@ class Attendance:
     def __init__(self, worker: Any, settings: Settings) -> None:
         self._ledger = open_worker_ledger(settings)
         presence = Presence(worker, settings, self._ledger)
+        self.measured = presence.measured
         children = Children(worker.hostname, self._ledger, self._ledger)
         every = min(EVERY_SECONDS, settings.lease_seconds / 3)
         self._presence = Periodic(
@@ -63,6 +64,7 @@ def attend(worker: Any, settings: Settings, runtime: CurrentRuntime) -> None:
             _let_abandon(worker.pool, runtime)
             attendance.append(Attendance(worker, settings))
             attendance[0].start()
+            runtime.metering.tell(attendance[0].measured)
             _leave_before_soft_stop(worker, attendance[0].leave)
             # Celery tells the end of a warm stop only.
             atexit.register(ended)
@@ -74,6 +76,7 @@ def attend(worker: Any, settings: Settings, runtime: CurrentRuntime) -> None:
     def ended(sender: Any = worker, **_: Any) -> None:
         if attendance and sender is worker:
             attendance.pop().finish()
+            runtime.metering.close()
 
     signals.worker_ready.connect(ready, weak=False)
     signals.worker_shutting_down.connect(leaving, weak=False)

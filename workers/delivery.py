@@ -15,6 +15,7 @@ from orchestrator.execution.function import abandoned_functions
 from orchestrator.identity import Slot
 from orchestrator.instance.run import run_instance, too_large
 from orchestrator.ledger.claim import ClaimAnswer, Reported
+from orchestrator.observers.metric import WORKER_DECLINED, WORKER_DELIVERIES, WORKER_REPORTS
 from orchestrator.report import Outcome, Report
 from workers.lease import Lease
 from workers.message import CANARY_RUN_ID, Message, decode
@@ -70,6 +71,7 @@ def claim(message: Message, process: ProcessRuntime) -> list[Lease]:
         )
         answers = zip(message.slots, insist(ask) or (), strict=True)
         leases = [lease for slot, answer in answers if (lease := _lease_of(slot, answer, message)) is not None]
+        process.meter.add(WORKER_DELIVERIES, (message.graph,), len(leases))
         for lease in leases:
             lease.is_told = in_company
             process.leases.add(lease)
@@ -82,6 +84,7 @@ def report(done: Report, lease: Lease, process: ProcessRuntime) -> bool:
     run_id = lease.work.run_id
     answers = insist(partial(process.ledger.report, run_id, [done]), unless=lambda: lease.is_lost)
     answer = answers[0] if answers else Reported.STALE
+    process.meter.add(WORKER_REPORTS, (answer.value,))
     if answer is Reported.TOO_LARGE and done.outcome is not Outcome.FAILED:
         return report(too_large(done, process.settings.max_item_bytes), lease, process)
     if answer is not Reported.OK:
@@ -105,6 +108,7 @@ def _decline(message: Message, process: ProcessRuntime, reason: str) -> None:
     indexes = [slot.index for slot in message.slots]
     logger.warning("instance declined", extra={"run_id": message.run_id, "index": indexes, "reason": reason})
     worker = process.runtime.worker
+    process.meter.add(WORKER_DECLINED, (), len(indexes))
     insist(partial(process.ledger.decline, message.run_id, message.slots, worker=worker, reason=reason))
 
 

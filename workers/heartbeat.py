@@ -2,10 +2,13 @@
 
 import logging
 import threading
+import time
 
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.ledger.claim import Beat
 from orchestrator.ledger.protocol import WorkerLedger
+from orchestrator.observers.meter import UNMETERED, Meter
+from orchestrator.observers.metric import BEAT_GAP
 from workers.lease import Beside, Lease, Leases
 from workers.loop import LoopThread
 
@@ -21,8 +24,16 @@ class Heartbeat:
     """
 
     def __init__(
-        self, ledger: WorkerLedger, leases: Leases, loop: LoopThread, *, every_seconds: float, ttl_seconds: float
+        self,
+        ledger: WorkerLedger,
+        leases: Leases,
+        loop: LoopThread,
+        *,
+        every_seconds: float,
+        ttl_seconds: float,
+        meter: Meter = UNMETERED,
     ) -> None:
+        self._meter = meter
         self._ledger = ledger
         self._leases = leases
         self._loop = loop
@@ -98,6 +109,9 @@ class Heartbeat:
 
     def _act(self, lease: Lease, answer: Beat) -> None:
         if answer is Beat.OK:
+            now = time.monotonic()
+            self._meter.observe(BEAT_GAP, now - lease.heard_at)
+            lease.heard_at = now
             return
         facts = {"run_id": lease.work.run_id, "index": lease.work.slot.index, "beat": answer.value}
         logger.info("instance stopped by the ledger", extra=facts)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.context import Cancellation
 from orchestrator.ledger.claim import Claimed, Held
+from orchestrator.observers.meter import UNMETERED, Meter
+from orchestrator.observers.metric import WORKER_LEASES
 
 
 @dataclass(eq=False, slots=True)
@@ -16,6 +19,7 @@ class Lease:
     """One claim under way. `is_lost` says that its slot was given to another, so that its report is void.
 
     `has_begun` says that its code runs or is about to, `is_told` that the ledger has it as in company.
+    `heard_at` is when the ledger last extended it, by this process's clock.
     """
 
     work: Claimed
@@ -23,6 +27,7 @@ class Lease:
     is_lost: bool = False
     has_begun: bool = False
     is_told: bool = False
+    heard_at: float = field(default_factory=time.monotonic)
     task: asyncio.Task[object] | None = None
 
     @property
@@ -55,7 +60,8 @@ class Beside:
 class Leases:
     """The leases of this process; safe in many threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, meter: Meter = UNMETERED) -> None:
+        self._meter = meter
         self._lock = threading.Lock()
         self._leases: set[Lease] = set()
         self._coming: Counter[str] = Counter()
@@ -63,10 +69,12 @@ class Leases:
     def add(self, lease: Lease) -> None:
         with self._lock:
             self._leases.add(lease)
+            self._meter.set(WORKER_LEASES, len(self._leases))
 
     def remove(self, lease: Lease) -> None:
         with self._lock:
             self._leases.discard(lease)
+            self._meter.set(WORKER_LEASES, len(self._leases))
 
     @contextmanager
     def coming(self, run_id: str) -> Iterator[bool]:

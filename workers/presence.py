@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -10,6 +10,8 @@ from celery.worker import state
 
 from orchestrator.graph.registry import registry
 from orchestrator.ledger.protocol import WorkerRegistry
+from orchestrator.observers.meter import Labels
+from orchestrator.observers.metric import WORKER_FREE, WORKER_REFUSED, WORKER_SLOTS, Metric
 from workers.code_version import code_version
 from workers.configuration import broker_url, is_redis
 from workers.hearing import HEARD_WITHIN_SECONDS, hearing
@@ -48,7 +50,14 @@ class Presence:
         """Say that no more is taken; what is under way goes on."""
         self._registered.withdraw(self._worker.hostname)
 
-    def _places(self) -> Mapping[str, object]:
+    def measured(self) -> Iterator[tuple[Metric, Labels, float]]:
+        """Those of its facts that are counted."""
+        worker, places = (self._worker.hostname,), self._places()
+        yield WORKER_SLOTS, worker, places["slots"]
+        yield WORKER_FREE, worker, places["free"]
+        yield WORKER_REFUSED, worker, refusals.count
+
+    def _places(self) -> Mapping[str, Any]:
         slots = int(self._worker.pool.num_processes or self._worker.concurrency)
         # A message that waits in this worker takes a place as one that runs does.
         free = max(0, slots - len(state.reserved_requests))

@@ -12,6 +12,7 @@ from orchestrator.graph.registry import registry
 from orchestrator.instance.kept import in_ledger
 from orchestrator.instance.run import Runtime
 from orchestrator.ledger.claim import Claimed
+from orchestrator.observers.meter import UNMETERED, Meter
 from orchestrator.observers.tracing import Tracing, Untraced
 from orchestrator.seal import Seal
 from workers.code_version import code_version
@@ -19,6 +20,7 @@ from workers.graph_list import load_graphs
 from workers.heartbeat import Heartbeat
 from workers.lease import Lease, Leases
 from workers.loop import LoopThread
+from workers.metering import Metering
 from workers.opening import open_worker_ledger
 from workers.persistence import insist
 from workers.process import this_owner
@@ -39,14 +41,17 @@ class ProcessRuntime:
     Nothing in it survives a fork: `current` makes a new one where the process is another.
     """
 
-    def __init__(self, settings: Settings, worker: str, *, tracing: Tracing | None = None) -> None:
+    def __init__(
+        self, settings: Settings, worker: str, *, tracing: Tracing | None = None, meter: Meter = UNMETERED
+    ) -> None:
         load_graphs(settings.graphs)
         self.settings = settings
         self.pid = os.getpid()
         self.owner = str(this_owner(worker))
         self.seal = Seal(settings.seal_keys)
         self.ledger = open_worker_ledger(settings)
-        self.leases = Leases()
+        self.meter = meter
+        self.leases = Leases(meter)
         self.is_spent = False
         self.loop = LoopThread("rollforward-instances")
         find = lru_cache(maxsize=GRAPHS_KEPT)(registry.find)
@@ -62,6 +67,7 @@ class ProcessRuntime:
             self.loop,
             every_seconds=settings.heartbeat_seconds,
             ttl_seconds=settings.lease_seconds,
+            meter=meter,
         )
         self._heartbeat.start()
 
@@ -109,6 +115,7 @@ class CurrentRuntime:
     """The runtime of whatever process asks: prefork children, threads and the solo pool alike."""
 
     def __init__(self, settings: Settings) -> None:
+        self.metering = Metering()
         self._settings = settings
         self._traced: TracedWorker | None = None
         self._lock = threading.Lock()
@@ -121,7 +128,9 @@ class CurrentRuntime:
             return runtime
         with self._lock:
             if self._runtime is None or self._runtime.pid != os.getpid():
-                self._runtime = ProcessRuntime(self._settings, worker, tracing=self._tracing())
+                self._runtime = ProcessRuntime(
+                    self._settings, worker, tracing=self._tracing(), meter=self.metering.of_this_process()
+                )
             return self._runtime
 
     def trace(self, traced: "TracedWorker") -> None:

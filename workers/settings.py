@@ -20,6 +20,8 @@ DEFAULT_LEASE_SECONDS = 15.0
 LONGEST_DEFAULT_HEARTBEAT_SECONDS = 5.0
 NAMESPACE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,40}$"
 
+LOOPBACK = "127.0.0.1"
+LARGEST_PORT = 65_535
 
 BEATS_PER_LEASE = 3
 """So many beats have to fail, one after the other, before a lease ends."""
@@ -30,6 +32,15 @@ def _default_heartbeat(given: Mapping[str, Any]) -> float:
     return min(LONGEST_DEFAULT_HEARTBEAT_SECONDS, lease_seconds / BEATS_PER_LEASE)
 
 
+def read_address(text: str) -> tuple[str, int] | None:
+    """The host and port of `PORT`, `HOST:PORT` or `[HOST]:PORT`; None where it is none of these."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if colon else LOOPBACK
+    if not host or not port.isascii() or not port.isdigit() or int(port) > LARGEST_PORT:
+        return None
+    return host, int(port)
+
+
 class Settings(BaseSettings):
     """The settings; `Settings(name=value)` is how a flag overrides the environment.
 
@@ -37,8 +48,9 @@ class Settings(BaseSettings):
     `heartbeat_seconds` is a third of the lease at most, and by default, where that is below 5 s.
     `shutdown_grace_seconds` is what the supervisor waits between SIGTERM and SIGKILL. `hard_limit_seconds` ends a
     prefork process that is stuck in one message for longer; a fan-out's own time limit acts long before. A prefork
-    process that has come to use more than `child_memory_mb` is replaced between two messages. `trace_share` of a
-    fan-out's instances are traced, at most `trace_most`, where the environment asks for traces (`OTEL_...`).
+    process that has come to use more than `child_memory_mb` is replaced between two messages. `metrics` is `off`, or a
+    port or `host:port` where a server or a worker shows what it counts. `trace_share` of a fan-out's instances are
+    traced, at most `trace_most`, where the environment asks for traces (`OTEL_...`).
     """
 
     model_config = SettingsConfigDict(
@@ -66,6 +78,7 @@ class Settings(BaseSettings):
     shutdown_grace_seconds: float = Field(default=30.0, ge=2)
     hard_limit_seconds: float | None = Field(default=None, gt=0)
     child_memory_mb: int = Field(default=1000, ge=1)
+    metrics: str = "off"
     code_version: str | None = None
     trace_share: float = Field(default=1.0, ge=0, le=1)
     trace_most: int = Field(default=1000, ge=0)
@@ -80,6 +93,18 @@ class Settings(BaseSettings):
                 "{value} s is more than a third of the lease; make it {most} s at most, or raise "
                 "ROLLFORWARD_LEASE_SECONDS",
                 {"value": f"{value:g}", "most": f"{most:g}"},
+            )
+        return value
+
+    @field_validator("metrics")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        if value != "off" and read_address(value) is None:
+            raise PydanticCustomError(
+                "metrics_not_an_address",
+                "{value} is neither off nor where to serve metrics; write a port, which is served on the loopback "
+                "only, or host:port",
+                {"value": value},
             )
         return value
 
@@ -100,6 +125,11 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, PyprojectTomlConfigSettingsSource(settings_cls)
+
+    @property
+    def metrics_address(self) -> tuple[str, int] | None:
+        """The host and port where metrics are served; None where they are not."""
+        return read_address(self.metrics)
 
     @property
     def seal_keys(self) -> tuple[str, ...]:

@@ -1,17 +1,20 @@
-"""From the environment to tracing; the SDK is imported only where spans are wanted."""
+"""From the environment to tracing, and from an address to metrics; what makes them is imported where it is wanted."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from backends.opening import DriverMissing
 from orchestrator.errors import CallerError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
+    from backends.telemetry.exporter import Address, OrchestratorMetrics
     from backends.telemetry.otel.environment import ExporterName
     from backends.telemetry.otel.observer import OTelObserver
     from backends.telemetry.otel.options import TracingOptions
     from backends.telemetry.otel.per_process import TracedWorker
+    from backends.telemetry.worker import WorkerMetrics
 
 
 class SdkMissing(CallerError):
@@ -61,6 +64,29 @@ def open_worker_tracing(environment: Mapping[str, str]) -> "TracedWorker | None"
     return TracedWorker(lambda: _exporter(wanted))
 
 
+def open_orchestrator_metrics(address: "Address") -> "OrchestratorMetrics":
+    """Metrics of an orchestrator, served at this address until they are closed.
+
+    Raises:
+        DriverMissing: prometheus_client is not installed.
+        MetricsNotServed: the address is taken.
+    """
+    try:
+        from backends.telemetry.exporter import OrchestratorMetrics
+    except ImportError as error:
+        raise _no_prometheus() from error
+    return OrchestratorMetrics(address)
+
+
+def open_worker_metrics(address: "Address") -> "WorkerMetrics":
+    """Metrics of a worker that has not forked yet; as those of an orchestrator otherwise."""
+    try:
+        from backends.telemetry.worker import WorkerMetrics
+    except ImportError as error:
+        raise _no_prometheus() from error
+    return WorkerMetrics(address)
+
+
 def _wanted(environment: Mapping[str, str]) -> "ExporterName | None":
     from backends.telemetry.otel.environment import wanted_exporter
 
@@ -75,3 +101,7 @@ def _exporter(wanted: "ExporterName") -> "SpanExporter":
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     return OTLPSpanExporter()
+
+
+def _no_prometheus() -> DriverMissing:
+    return DriverMissing("prometheus_client", "metrics", asked_for="ROLLFORWARD_METRICS")

@@ -20,6 +20,9 @@ async def measured(drive: Drive[StateT], graph: "Graph[StateT]", meter: Meter) -
     """Drive a run, and count that it was taken up and what it came to; as `Drive.drive` otherwise."""
     labels, outcome = (graph.name,), None
     meter.add(metric.RUNS_TAKEN, labels)
+    # Seen before it happens, so that a first time is seen as one more.
+    meter.add(metric.FENCED, labels, 0)
+    meter.add(metric.RUNS_ENDED, (graph.name, RunStatus.FAILED.value), 0)
     meter.set(metric.RUNS_DRIVEN, 1, labels, of=drive)
     try:
         return await drive.drive()

@@ -24,6 +24,9 @@ class Measured:
         self._waiting_since: float | None = None
         self._queued_since: dict[Slot, float] = {}
         self._is_over = False
+        # A rate is told from the second sample on: the first must not be that of the loss itself.
+        for counter in (metric.REQUEUED, metric.LOST, metric.DECLINED):
+            meter.add(counter, self._labels, 0)
 
     @property
     def is_wanted(self) -> bool:

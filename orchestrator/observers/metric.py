@@ -124,7 +124,7 @@ WORKER_REPORTS = Metric(
     "rollforward_worker_reports_total",
     Kind.COUNTER,
     "Reports by the ledger's answer; a stale one is of an instance that is another's by now, and is not taken.",
-    ("graph", "answer"),
+    ("answer",),
 )
 WORKER_DECLINED = Metric(
     "rollforward_worker_declined_total", Kind.COUNTER, "Instances that this worker lacks the graph for."
@@ -133,7 +133,7 @@ WORKER_LEASES = Metric("rollforward_worker_leases", Kind.GAUGE, "Instances that 
 BEAT_GAP = Metric(
     "rollforward_worker_lease_gap_seconds",
     Kind.HISTOGRAM,
-    "Time between two beats of a lease that the ledger heard; it ends at ROLLFORWARD_LEASE_SECONDS.",
+    "Time between two beats of a lease that the ledger heard; it must not reach ROLLFORWARD_LEASE_SECONDS.",
     (),
     _BEAT_SECONDS,
 )

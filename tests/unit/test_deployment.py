@@ -18,7 +18,9 @@ DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
 
 
 def test_compose_has_the_services_of_a_deployment() -> None:
-    assert set(SERVICES) == {"redis", "postgres", "orchestrator", "worker", "flower"}
+    assert set(SERVICES) == {"redis", "postgres", "orchestrator", "worker", "flower", "prometheus", "grafana"}
+    optional = {name for name, service in SERVICES.items() if service.get("profiles") == ["observe"]}
+    assert optional == {"prometheus", "grafana"}
     assert SERVICES["worker"]["deploy"]["replicas"] == 2
 
 
@@ -83,10 +85,11 @@ def test_the_security_page_names_each_users_keys() -> None:
     assert named == held
 
 
-def test_only_flower_is_published_and_only_on_the_loopback() -> None:
+def test_only_pages_for_people_are_published_and_only_on_the_loopback() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"flower": ["127.0.0.1:5555:5555"]}
+    assert published == {"flower": ["127.0.0.1:5555:5555"], "grafana": ["127.0.0.1:3000:3000"]}
     assert "FLOWER_BASIC_AUTH" in SERVICES["flower"]["environment"]
+    assert "GF_SECURITY_ADMIN_PASSWORD" in SERVICES["grafana"]["environment"]
 
 
 def test_compose_holds_no_secret() -> None:
