@@ -1,6 +1,7 @@
 """What our spans are called, and what stands on them."""
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def of_invocation(frame: "Frame") -> dict[str, Any]:
         "graph.entry_node": frame.root.entry,
         "graph.spec_version": CONVENTIONS,
         "implementation.name": "rollforward",
-        "implementation.version": version("rollforward"),
+        "implementation.version": _version(),
     }
 
 
@@ -85,6 +86,11 @@ def of_instance(site: "Site") -> dict[str, Any]:
         "node.namespace": list(site.namespace),
         "fan_out.parent_node_name": site.frame.levels[-1].node,
     }
+
+
+@cache
+def _version() -> str:
+    return version("rollforward")
 
 
 def _inside(frame: "Frame") -> dict[str, Any]:
