@@ -30,7 +30,7 @@ from workers.dispatch import CeleryExecutor
 from workers.opening import RedisNotNamed, open_worker_ledger
 from workers.process import this_owner
 from workers.settings import Settings
-from workers.tracing import trace_celery
+from workers.tracing import offer, trace_celery
 
 ExecutorName = Literal["celery", "local"]
 
@@ -103,6 +103,7 @@ async def _opened_tracing(settings: Settings) -> AsyncIterator[Tracing]:
         yield Untraced()
         return
     trace_celery(tracing.provider)
+    offer(tracing.provider)
     try:
         yield tracing
     finally:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
-from opentelemetry import baggage
+from opentelemetry import baggage, trace
 from opentelemetry.context import attach, detach
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.trace import NonRecordingSpan, TracerProvider, set_span_in_context
@@ -25,9 +25,16 @@ def trace_celery(provider: TracerProvider) -> None:
         instrumentor.instrument(tracer_provider=provider)
 
 
+def offer(provider: TracerProvider) -> None:
+    """Make this the provider of a process of ours, where none was set: what users instrument in it is traced too."""
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        trace.set_tracer_provider(provider)
+
+
 def trace_worker(traced: "TracedWorker") -> None:
     """Trace the tasks of this worker, and export what a task has made before its message is acknowledged."""
     trace_celery(traced)
+    offer(traced)
 
     def flush(**_: Any) -> None:
         traced.flush()

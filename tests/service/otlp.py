@@ -60,6 +60,8 @@ class Collector:
         self.is_away = False
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
+        # Whoever is killed while it sends hangs up.
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign] # a hook
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self) -> "Collector":

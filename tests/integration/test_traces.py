@@ -1,0 +1,135 @@
+"""Traces of a thousand instances on two workers, one of which is killed, and of a run that is resumed."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from orchestrator.observers.call import SPAN_NAME
+from tests.service.chat_server import Answer, Asked, ChatServer, refused, said
+from tests.service.deployment import Deployment
+from tests.service.otlp import Collector, SeenSpan, twice, without_parent
+from tests.service.redis import RedisServer
+from tests.service.worker import wait_until
+
+COUNT = 1000
+RUN = "traced"
+QUIET = ("--progress", "none", "-o", "json")
+TASK_RUN, TASK_PUBLISH = "run/rollforward.run_instance", "apply_async/rollforward.run_instance"
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def answer(asked: Asked) -> Answer:
+    """The square of the number; every seventh is told to come again at its first attempt."""
+    number, attempt = asked.body["seed"], asked.body["temperature"]
+    if number % 7 == 0 and attempt == 0:
+        return refused(429, retry_after="0")
+    return said(str(number**2), id=f"chat-{number}")
+
+
+class Trace:
+    """The spans of one deployment, found by what they are."""
+
+    def __init__(self, spans: list[SeenSpan]) -> None:
+        self.spans = spans
+        self._by_id = {(span.trace_id, span.span_id): span for span in spans}
+
+    def parent(self, span: SeenSpan) -> SeenSpan:
+        return self._by_id[span.trace_id, span.parent_id or ""]
+
+    def named(self, name: str) -> list[SeenSpan]:
+        return [span for span in self.spans if span.name == name]
+
+    def instance_of(self, span: SeenSpan) -> SeenSpan:
+        """The instance that a span is inside of."""
+        while span.get("fan_out.parent_node_name") is None:
+            span = self.parent(span)
+        return span
+
+    @property
+    def instances(self) -> list[SeenSpan]:
+        return [span for span in self.spans if span.get("fan_out.parent_node_name")]
+
+    @property
+    def roots(self) -> list[SeenSpan]:
+        return sorted(self.named("rollforward.invocation"), key=lambda span: span.start)
+
+
+@pytest.fixture(scope="module")
+def traced(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trace]:
+    """What was received of a run that lost a worker, was left by its first orchestrator and resumed by another."""
+    folder = tmp_path_factory.mktemp("traced")
+    with Collector() as collector, ChatServer(answer) as chat:
+        environment = {**collector.environment, "ASKED_URL": chat.base_url}
+        url = f"sqlite:///{folder / 'state.db'}"
+        deployed = Deployment(folder, redis_server, url, graphs=["tests.graph.asked"], environment=environment)
+        try:
+            _run(deployed, chat)
+        finally:
+            deployed.close()
+        yield Trace(collector.spans)
+
+
+def _run(deployed: Deployment, chat: ChatServer) -> None:
+    lost = deployed.worker("lost")
+    deployed.worker("kept")
+    numbers = f"numbers={list(range(COUNT))}"
+    first = deployed.begin("run", "tests.graph.asked:graph", "--set", numbers, "--run-id", RUN, *QUIET)
+    wait_until(lambda: len(chat.asked) > COUNT / 4, what="a quarter is asked")
+    lost.kill()
+    wait_until(lambda: len(chat.asked) > COUNT / 2, what="half is asked")
+    first.send_signal(signal.SIGINT)
+    first.wait(timeout=30)
+    deployed.command("resume", RUN, *QUIET)
+
+
+def test_no_span_lacks_its_parent_and_none_came_twice(traced: Trace) -> None:
+    assert without_parent(traced.spans) == []
+    assert twice(traced.spans) == []
+
+
+def test_each_invocation_has_one_trace_and_a_resumed_one_has_its_own(traced: Trace) -> None:
+    first, resumed = traced.roots
+    assert first.trace_id != resumed.trace_id
+    assert first["invocation_id"] == first["run_id"] == resumed["run_id"] != resumed["invocation_id"]
+    assert {span.trace_id for span in traced.spans} == {first.trace_id, resumed.trace_id}
+    assert (first.status, resumed.status) == ("ERROR", "OK")
+
+
+def test_the_correlation_id_is_on_every_span(traced: Trace) -> None:
+    (known,) = {root["correlation_id"] for root in traced.roots}
+    assert {span.get("correlation_id") for span in traced.spans} == {known}
+
+
+def test_every_instance_is_traced_under_the_node_that_sent_it_and_linked_to_its_task(traced: Trace) -> None:
+    done = [span for span in traced.instances if span["outcome"] == "succeeded"]
+    assert {span["node.fan_out_index"] for span in done} == set(range(COUNT))
+    tasks = {(span.trace_id, span.span_id): span for span in traced.named(TASK_RUN)}
+    for span in done:
+        node = traced.parent(span)
+        assert (node.name, node["fan_out.item_count"]) == ("questions", COUNT)
+        (link,) = span.links
+        assert traced.parent(tasks[link]).name == TASK_PUBLISH
+        assert traced.parent(traced.parent(tasks[link])) == node
+
+
+def test_each_call_is_under_the_attempt_of_its_own_instance_that_made_it(traced: Trace) -> None:
+    calls = traced.named(SPAN_NAME)
+    for call in calls:
+        attempt = traced.parent(call)
+        assert attempt.name == "ask"
+        assert attempt["node.attempt_index"] == call.attributes["gen_ai.request.temperature"]
+        assert traced.instance_of(call)["node.fan_out_index"] == call.attributes["gen_ai.request.seed"]
+        assert call["user.number"] == call.attributes["gen_ai.request.seed"]
+    assert {call.attributes["gen_ai.request.seed"] for call in calls} == set(range(COUNT))
+    again = {call.attributes["gen_ai.request.seed"] for call in calls if call.attributes["gen_ai.request.temperature"]}
+    assert again == set(range(0, COUNT, 7))
+
+
+def test_instrumented_clients_are_traced_under_what_uses_them(traced: Trace) -> None:
+    over = {(traced.parent(span).name, span.scope.rpartition(".")[2]) for span in traced.spans if "instr" in span.scope}
+    assert {(SPAN_NAME, "httpx"), ("store", "sqlalchemy")} <= over
+    requests = [span for span in traced.spans if span.scope.endswith("httpx")]
+    assert {traced.parent(span).name for span in requests} == {SPAN_NAME}
+    assert len(requests) == len(traced.named(SPAN_NAME))
