@@ -6,6 +6,7 @@ from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.errors import CallerError
 from orchestrator.observers.log_store import LogStore, MemoryLogStore
+from orchestrator.observers.status_store import MemoryStatusStore, StatusStore
 
 if TYPE_CHECKING:
     from backends.llm.setting import ChatSettings, Server
@@ -73,6 +74,22 @@ def open_logs(url: str, *, namespace: str) -> LogStore:
     raise CheckpointUrlUnknown(scheme)
 
 
+def open_status(url: str, *, namespace: str) -> StatusStore:
+    """The store at this URL of what became of instances. It connects when it is first used, and is to be closed.
+
+    Raises:
+        CheckpointUrlUnknown, DriverMissing, CallerError: as `open_store`.
+    """
+    scheme = url.partition("://")[0] if "://" in url else ""
+    if scheme == "memory":
+        return MemoryStatusStore()
+    if scheme in _REDIS_SCHEMES:
+        return _redis_status(url, namespace)
+    if scheme in _SQLITE_SCHEMES or scheme in _POSTGRESQL_SCHEMES:
+        return _sql_status(url, namespace)
+    raise CheckpointUrlUnknown(scheme)
+
+
 def _redis_store(url: str, namespace: str) -> CheckpointStore:
     from backends.checkpointers.redis.store import RedisStore
 
@@ -99,6 +116,21 @@ def _sql_logs(url: str, namespace: str) -> LogStore:
 
     try:
         return SqlLogStore(url, namespace=namespace)
+    except ImportError as error:
+        raise DriverMissing("psycopg", "postgres") from error
+
+
+def _redis_status(url: str, namespace: str) -> StatusStore:
+    from backends.status.redis_status import RedisStatusStore
+
+    return RedisStatusStore(url, namespace=namespace)
+
+
+def _sql_status(url: str, namespace: str) -> StatusStore:
+    from backends.status.sql_status import SqlStatusStore
+
+    try:
+        return SqlStatusStore(url, namespace=namespace)
     except ImportError as error:
         raise DriverMissing("psycopg", "postgres") from error
 

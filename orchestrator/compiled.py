@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Unpack
+from typing import Any, Unpack
 
 from orchestrator.execution.background import BackgroundHandle
 from orchestrator.execution.entry import Invocation, begin
@@ -10,6 +10,7 @@ from orchestrator.execution.handle import RunHandle
 from orchestrator.graph.graph import Graph, StateT
 from orchestrator.observers.delivery import DrainSummary, drain
 from orchestrator.observers.event import Phase
+from orchestrator.observers.observation import tracings_of
 from orchestrator.observers.subscription import Observer, RemoveHandle, Subscription
 from orchestrator.observers.tracing import Tracing
 
@@ -47,12 +48,12 @@ class CompiledGraph(Graph[StateT]):
         Raises:
             ValueError: no phase, or one that there is not.
         """
-        if isinstance(observer, Tracing):
-            self.tracings.append(observer)
-            return RemoveHandle(self.tracings, observer)
-        subscription = Subscription.of(observer, phases)
-        self.subscriptions.append(subscription)
-        return RemoveHandle(self.subscriptions, subscription)
+        attached: list[tuple[list[Any], Any]] = [(self.tracings, one) for one in tracings_of([observer])]
+        if not isinstance(observer, Tracing):
+            attached.append((self.subscriptions, Subscription.of(observer, phases)))
+        for where, one in attached:
+            where.append(one)
+        return RemoveHandle(attached)
 
     async def drain(self, timeout: float | None = None) -> DrainSummary:
         """Wait until the observers of all invocations of this graph were told everything, at most `timeout` seconds.

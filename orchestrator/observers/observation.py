@@ -23,7 +23,7 @@ class Observation:
             ValueError: two of them trace, and a span has one parent.
         """
         given = tuple(observers)
-        traces = [one for one in _with_children(given) if isinstance(one, Tracing)]
+        traces = tracings_of(given)
         if len(traces) > 1:
             raise ValueError("two observers trace the same invocation; give one of them both exporters")
         told = tuple(Subscription.of(one) for one in given if not isinstance(one, Tracing))
@@ -33,6 +33,11 @@ class Observation:
         """Both; where both trace, this one does."""
         tracing = other.tracing if isinstance(self.tracing, Untraced) else self.tracing
         return Observation((*other.subscriptions, *self.subscriptions), tracing)
+
+
+def tracings_of(observers: Iterable[Any]) -> list[Tracing]:
+    """Those of them that trace, and those of their children."""
+    return [one for one in _with_children(observers) if isinstance(one, Tracing)]
 
 
 def _with_children(observers: Iterable[Any]) -> Iterator[Any]:

@@ -19,8 +19,9 @@ LONGEST_PAUSE_SECONDS = 30.0
 class Outbox(Generic[Row]):
     """Writes rows by `write`, in order, within `every_seconds`; `what` names them in its log.
 
-    A batch that cannot be written is tried again. When more than `most_waiting` rows wait, the oldest are dropped:
-    they are counted in `dropped`. `health` says why rows wait. Nothing of it is ever raised to whoever adds.
+    As soon as `batch_rows` wait they are written. A batch has no more of them, and one that cannot be written is tried
+    again. When more than `most_waiting` rows wait, the oldest are dropped: they are counted in `dropped`. `health` says
+    why rows wait. Nothing of it is ever raised to whoever adds.
     """
 
     def __init__(
@@ -30,11 +31,14 @@ class Outbox(Generic[Row]):
         what: str,
         every_seconds: float,
         most_waiting: int = MOST_WAITING,
+        batch_rows: int = BATCH_ROWS,
     ) -> None:
         self._write = write
         self._what = what
         self._every_seconds = every_seconds
         self._most_waiting = most_waiting
+        self._batch_rows = batch_rows
+        self._pause: asyncio.Future[None] | None = None
         self._waiting: deque[Row] = deque()
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         self._writing: asyncio.Task[None] | None = None
@@ -47,12 +51,14 @@ class Outbox(Generic[Row]):
         self._drop(len(self._waiting) - self._most_waiting)
         if self._waiting and (self._writing is None or self._writing.done()):
             self._writing = asyncio.create_task(self._write_soon())
+        if self.health is None and len(self._waiting) >= self._batch_rows:
+            self._end_pause()
 
     async def flush(self) -> None:
         """Write what waits, or leave it for later where that does not succeed."""
         async with self._turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(BATCH_ROWS, len(self._waiting)))]
+                batch = [self._waiting.popleft() for _ in range(min(self._batch_rows, len(self._waiting)))]
                 if not await self._is_written(batch):
                     return
 
@@ -66,9 +72,16 @@ class Outbox(Generic[Row]):
     async def _write_soon(self) -> None:
         pause_seconds = self._every_seconds
         while self._waiting:
-            await asyncio.sleep(pause_seconds)
+            if self.health is not None or len(self._waiting) < self._batch_rows:
+                self._pause = asyncio.get_running_loop().create_future()
+                await asyncio.wait({self._pause}, timeout=pause_seconds)
             await self.flush()
             pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS) if self.health else self._every_seconds
+
+    def _end_pause(self) -> None:
+        if self._pause is not None and not self._pause.done():
+            # Whoever adds may do so in another loop.
+            self._pause.get_loop().call_soon_threadsafe(_resolve, self._pause)
 
     async def _is_written(self, batch: Sequence[Row]) -> bool:
         is_written = False
@@ -99,3 +112,8 @@ class Outbox(Generic[Row]):
         for _ in range(count):
             self._waiting.popleft()
         self.dropped += count
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

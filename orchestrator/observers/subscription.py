@@ -1,6 +1,6 @@
 """Who is told what."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +21,14 @@ class Subscription:
     def of(cls, observer: Observer, phases: Iterable[Phase | str] | None = None) -> "Subscription":
         """Subscribe to these phases; by default to the observer's own `phases`.
 
-        One that has none is told of the start and the end of every attempt.
+        One that has no such attribute is told of the start and the end of every attempt.
 
         Raises:
             ValueError: no phase at all, or one that there is not.
         """
         wanted = getattr(observer, "phases", NODE_PHASES) if phases is None else phases
         asked = frozenset(Phase(phase) for phase in wanted)
-        if not asked:
+        if not asked and phases is not None:
             raise ValueError(f"an observer of no phase is never told anything; pass some of {', '.join(Phase)}")
         return cls(observer, asked)
 
@@ -39,11 +39,12 @@ class Subscription:
 class RemoveHandle:
     """Takes an observer off the graph that it was attached to."""
 
-    def __init__(self, attached: list[Any], one: Any) -> None:
+    def __init__(self, attached: Sequence[tuple[list[Any], Any]]) -> None:
         self._attached = attached
-        self._one = one
 
     def remove(self) -> None:
         """Tell it nothing of later invocations; those under way go on telling it. Once more does nothing."""
-        if self._one in self._attached:
-            self._attached.remove(self._one)
+        for where, one in self._attached:
+            if one in where:
+                where.remove(one)
+        self._attached = ()

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 from backends.status.log_table import log_table
+from backends.status.status_table import status_table, status_tag_table
 from orchestrator.errors import CallerError
 
 _NAMESPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
@@ -39,6 +40,8 @@ class Schema:
     slot_errors: Table
     losses: Table
     log: Table
+    status: Table
+    status_tag: Table
 
     @property
     def parts(self) -> tuple[Table, ...]:
@@ -80,6 +83,8 @@ def schema(namespace: str) -> Schema:
         slot_errors=_slots(metadata, f"{prefix}_slot_errors"),
         losses=_losses(metadata, prefix),
         log=log_table(metadata, prefix),
+        status=status_table(metadata, prefix),
+        status_tag=status_tag_table(metadata, prefix),
     )
 
 

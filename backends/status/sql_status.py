@@ -1,0 +1,145 @@
+"""What became of instances and nodes, on SQLite or PostgreSQL."""
+
+import asyncio
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Select, func, insert, select
+
+from backends.checkpointers.sql.clock import to_number, to_time
+from backends.checkpointers.sql.database import Database
+from backends.checkpointers.sql.migration import bring_up_to_date
+from backends.checkpointers.sql.schema import schema
+from orchestrator.identity import Level
+from orchestrator.observers.event import InstanceState
+from orchestrator.observers.status_row import StatusRow
+from orchestrator.observers.status_store import StatusFilter
+
+T = TypeVar("T")
+Lineage = tuple[Level, ...]
+
+_PLAIN = (
+    *("run_id", "invocation_id", "correlation_id", "key", "attempt", "delivery", "worker", "duration_seconds"),
+    *("error_category", "error_type", "error_message"),
+)
+"""The fields that have a column of the same name and kind."""
+
+
+class SqlStatusStore:
+    """A `StatusStore` in two tables of a namespace; nothing is connected before the first call."""
+
+    def __init__(self, url: str, *, namespace: str) -> None:
+        tables = schema(namespace)
+        self._status, self._tags = tables.status, tables.status_tag
+        self._namespace = namespace
+        self._database = Database(url)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="status-writer")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="status-reader")
+        self._preparing = threading.Lock()
+        self._is_prepared = False
+
+    async def append(self, rows: Sequence[StatusRow]) -> None:
+        if rows:
+            await self._in_thread(self._writer, lambda: self._database.write(lambda db: self._insert(db, rows)))
+
+    async def read(self, which: StatusFilter) -> list[StatusRow]:
+        return await self._in_thread(self._reader, lambda: self._database.read(lambda db: self._select(db, which)))
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._close)
+
+    def _insert(self, db: Connection, rows: Sequence[StatusRow]) -> None:
+        columns = [_columns(row) for row in rows]
+        if not any(row.tags for row in rows):
+            db.execute(insert(self._status), columns)
+            return
+        numbered = insert(self._status).returning(self._status.c.sequence, sort_by_parameter_order=True)
+        sequences = db.scalars(numbered, columns)
+        tags = [
+            {"sequence": sequence, "name": name, "value": value}
+            for sequence, row in zip(sequences, rows, strict=True)
+            for name, value in row.tags.items()
+        ]
+        db.execute(insert(self._tags), tags)
+
+    def _select(self, db: Connection, which: StatusFilter) -> list[StatusRow]:
+        wanted = self._wanted(which)
+        tags: dict[int, dict[str, str]] = defaultdict(dict)
+        for sequence, name, value in db.execute(select(self._tags).where(self._tags.c.sequence.in_(wanted))):
+            tags[sequence][name] = value
+        rows = select(self._status).where(self._status.c.sequence.in_(wanted)).order_by(self._status.c.sequence)
+        found = db.execute(rows).mappings()
+        return [_row({str(name): one[name] for name in one}, tags.get(one["sequence"], {})) for one in found]
+
+    def _wanted(self, which: StatusFilter) -> Select[tuple[int]]:
+        """The sequences of the rows that are wanted."""
+        table, columns = self._status, self._status.c
+        subjects: list[ColumnElement[bool]] = []
+        if which.run_id is not None:
+            subjects.append(columns.run_id == which.run_id)
+        if which.node is not None:
+            subjects.append(columns.names == _names(which.node))
+        if which.index is not None:
+            subjects.append(columns.idx == which.index)
+        wanted = select(columns.sequence).where(*subjects)
+        if which.latest:
+            last = select(func.max(columns.sequence)).where(*subjects)
+            wanted = select(columns.sequence).where(
+                columns.sequence.in_(last.group_by(columns.run_id, columns.names, columns.lineage))
+            )
+        return wanted if which.state is None else wanted.where(table.c.state == which.state.value)
+
+    async def _in_thread(self, thread: ThreadPoolExecutor, transaction: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(thread, self._prepared, transaction)
+
+    def _prepared(self, transaction: Callable[[], T]) -> T:
+        with self._preparing:
+            if not self._is_prepared:
+                bring_up_to_date(self._database, self._namespace)
+                self._is_prepared = True
+        return transaction()
+
+    def _close(self) -> None:
+        self._writer.shutdown()
+        self._reader.shutdown()
+        self._database.close()
+
+
+def _columns(row: StatusRow) -> dict[str, Any]:
+    return {
+        **{name: getattr(row, name) for name in _PLAIN},
+        "node": row.node_path,
+        "names": _names(row.node),
+        "lineage": _lineage(row.lineage),
+        "idx": row.index,
+        "state": row.state.value,
+        "at": to_number(row.at),
+    }
+
+
+def _row(columns: Mapping[str, Any], tags: Mapping[str, str]) -> StatusRow:
+    return StatusRow(
+        **{name: columns[name] for name in _PLAIN},
+        node=tuple(json.loads(columns["names"])),
+        lineage=tuple(Level(*level) for level in json.loads(columns["lineage"])),
+        index=columns["idx"],
+        state=InstanceState(columns["state"]),
+        at=to_time(columns["at"]),
+        tags=tags,
+        sequence=columns["sequence"],
+    )
+
+
+@lru_cache(maxsize=1000)
+def _names(node: tuple[str, ...]) -> str:
+    return json.dumps(node)
+
+
+@lru_cache(maxsize=1000)
+def _lineage(lineage: Lineage) -> str:
+    return json.dumps([[level.node, level.index, level.branch] for level in lineage])
