@@ -39,8 +39,9 @@ Those that only one place raises stand there, under the branch that fits:
 CallerError     NameTooLong (orchestrator/fan_out/plan), TooManyFailures (orchestrator/execution/mapping),
                 StateMigrationMissing, StateMigrationFailed, StateMigrationAmbiguous
                 (orchestrator/checkpoint/migration), RecordOutdated, RunIsOver (orchestrator/checkpoint/protocol),
-                ObserverNotAvailableInWorker (orchestrator/observers/draining), MetadataRefused, ReservedMetadata
-                (orchestrator/metadata), CheckpointUrlUnknown, DriverMissing (backends/opening), SdkMissing
+                ObserverNotAvailableInWorker (orchestrator/observers/draining), PackageMissing
+                (orchestrator/observers/status_rows), MetadataRefused, ReservedMetadata (orchestrator/metadata),
+                CheckpointUrlUnknown, DriverMissing (backends/opening), SdkMissing
                 (backends/telemetry), ExporterUnknown (backends/telemetry/otel), ChatSettingsRefused
                 (backends/llm/error), RedisNotNamed (workers/opening), GraphModuleBroken (workers/graph_list),
                 GraphNotLoaded (rollforward/graph_address), NotImportable (rollforward/mapping), FolderInUse
