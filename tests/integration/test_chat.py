@@ -175,14 +175,16 @@ async def test_calls_share_connections_and_wait_for_one_without_losing_time(setu
     assert server.connections == 2
 
 
-def test_one_chat_serves_one_event_loop_after_the_other() -> None:
-    async def ask() -> str | None:
-        async with chat:
-            return (await chat.complete(ASK)).text
-
+def test_one_chat_serves_several_event_loops() -> None:
+    loops = [asyncio.new_event_loop() for _ in range(2)]
     with ChatServer(lambda _: said("ok")) as server:
         chat = OpenAIChat(server.base_url, "m")
-        assert [asyncio.run(ask()) for _ in range(3)] == ["ok"] * 3
+        answers = [loop.run_until_complete(chat.complete(ASK)).text for loop in (*loops, *loops)]
+        for loop in loops:
+            loop.run_until_complete(chat.aclose())
+            loop.close()
+        assert answers == ["ok"] * 4
+        assert server.connections == 2
 
 
 def test_a_child_has_connections_of_its_own() -> None:
@@ -220,6 +222,7 @@ async def test_an_answer_that_fits_its_class_is_parsed(setup: Setup, complete: A
     server = setup.server([said('{"score": 3}')])
     completion = await complete(setup.chat(server), ASK, response_model=Scored)
     assert completion.parsed == Scored(score=3)
+    assert "3" not in repr(completion.model_copy(update={"usage": Usage()}))
     form = server.asked[0].body["response_format"]
     assert form["type"] == "json_schema"
     assert form["json_schema"] == {"name": "Scored", "schema": Scored.model_json_schema()}

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -192,6 +193,17 @@ async def test_each_call_is_under_the_attempt_that_made_it(seen: Seen) -> None:
     assert sorted(places) == [(index, attempt) for index in range(8) for attempt in range(2)]
     errors = {facts(seen.parent(call))["rollforward.node.attempt_index"]: call.status.is_ok for call in seen.calls()}
     assert errors == {0: False, 1: True}
+
+
+async def test_an_instrumented_client_is_traced_under_the_call(seen: Seen) -> None:
+    around: list[int] = []
+
+    def look(prompt: str) -> httpx.Response:
+        around.append(trace.get_current_span().get_span_context().span_id)
+        return ok(prompt)
+
+    await one(asking(answering(look))).invoke(One(), observers=[seen.observer])
+    assert around == [call.context.span_id for call in seen.calls() if call.context]
 
 
 async def test_a_call_by_middleware_is_beside_the_attempt(seen: Seen) -> None:
