@@ -92,7 +92,7 @@ def _count(value: Any) -> int | None:
 
 
 def _name(value: Any, longest: int = MAX_NAME_CHARACTERS) -> str | None:
-    return value[:longest] if isinstance(value, str) else None
+    return value[:longest].encode(errors="replace").decode() if isinstance(value, str) else None
 
 
 def _rate_limit(headers: Mapping[str, str]) -> dict[str, str]:

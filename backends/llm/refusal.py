@@ -69,7 +69,7 @@ def refusal(reply: Reply, server: str, *, blocks: Collection[str] = (), has_deta
     """
     told = _told(reply)
     kind = _kind(told, told.status or reply.status, blocks)
-    detail = redacted(told.detail)[:MAX_DETAIL_CHARACTERS] or None
+    detail = redacted(told.detail)[:MAX_DETAIL_CHARACTERS].encode(errors="replace").decode() or None
     reason = " ".join((f"HTTP {reply.status}", *told.codes))
     return kind(
         server,

@@ -1,14 +1,16 @@
 """A call of a model: its span under the node attempt that makes it, and what observers are told of it."""
 
 import asyncio
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from orchestrator.middleware.cause_chain import error_record
-from orchestrator.observers.llm_event import Parameters, Usage
-from orchestrator.observers.site import current_site
+from orchestrator.observers.event import Phase
+from orchestrator.observers.llm_event import LlmCompletionEvent, LlmFailedEvent, Parameters, Usage
+from orchestrator.observers.site import Site, current_site
 from orchestrator.observers.tracing import CANCELLED, Span, current_span, within
 from orchestrator.report import ErrorRecord
 
@@ -101,21 +103,44 @@ class Call(Protocol):
 class ToldCall(Call):
     """A call inside a run: it has a span, and observers are told how it ends."""
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, request: ModelRequest, site: Site, span: Span) -> None:
+        self._request = request
+        self._site = site
         self._span = span
+        self._answer = ModelAnswer()
+        self._began = time.perf_counter()
 
     def answered(self, answer: ModelAnswer) -> None:
+        self._answer = answer
         self._span.note(answer.facts)
 
     def succeeded(self) -> None:
         """It is over, and what was answered can be used."""
         self._span.end()
+        self._site.tell(LlmCompletionEvent, Phase.LLM, **self._told())
 
     def failed(self, error: BaseException) -> None:
         """It is over, and this is why nothing came of it."""
         record = _record(error)
         self._span.note({"error.type": record.category or record.type})
         self._span.end(record)
+        self._site.tell(LlmFailedEvent, Phase.LLM, **self._told(), error=record)
+
+    def _told(self) -> dict[str, Any]:
+        request, answer = self._request, self._answer
+        return {
+            "provider": request.provider,
+            "model": request.model,
+            "parameters": request.parameters,
+            "call_attempt_index": request.call_attempt_index,
+            "messages": request.messages,
+            "duration_seconds": time.perf_counter() - self._began,
+            "response_model": answer.model,
+            "response_id": answer.id,
+            "finish_reason": answer.finish_reason,
+            "usage": answer.usage,
+            "text": answer.text,
+        }
 
 
 class UntoldCall(Call):
@@ -136,7 +161,7 @@ def calling(request: ModelRequest) -> Iterator[Call]:
         yield UntoldCall()
         return
     span = site.frame.tracing.call(SPAN_NAME, request.facts, current_span())
-    call = ToldCall(span)
+    call = ToldCall(request, site, span)
     try:
         with within(span):
             yield call

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from orchestrator.observers.emitter import Path
+from orchestrator.observers.emitter import Home, Path
 from orchestrator.observers.event import Event, Phase
 from orchestrator.observers.subscription import Subscription
 
@@ -34,6 +34,7 @@ class Delivery:
     def __init__(self, audience: Audience, *, wanted: Collection[Phase], step: int = 0) -> None:
         self.wanted = frozenset(wanted)
         self._audience = audience
+        self._home = Home()
         self._step = step
         self._waiting: deque[tuple[Event, list[Subscription]]] = deque()
         self._announced = 0
@@ -53,6 +54,9 @@ class Delivery:
         return self._step - 1
 
     def emit(self, event: Event, path: Path) -> None:
+        if self._home.is_elsewhere:
+            self._home.call(self.emit, event, path)
+            return
         told = [subscription for subscription in self._audience(path) if subscription.wants(event)]
         if not told:
             return

@@ -1,7 +1,11 @@
 """Where events go from the code that runs a node."""
 
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from threading import get_ident
+from typing import Any, Protocol
 
 from orchestrator.observers.event import Event, Phase
 
@@ -9,8 +13,30 @@ Path = tuple[str, ...]
 """The namespace of the graph that an event comes from, as fan-out keys have it: with the names of branches."""
 
 
+class Home:
+    """The thread that it is made in, and its event loop: what another thread tells is handed over to that."""
+
+    def __init__(self) -> None:
+        self._thread = get_ident()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        with suppress(RuntimeError):
+            self._loop = asyncio.get_running_loop()
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this is another thread."""
+        return self._loop is not None and get_ident() != self._thread
+
+    def call(self, act: Callable[..., None], *arguments: Any) -> None:
+        """Call `act` there, soon; before whatever this thread gives to that loop after it."""
+        # Whoever would be told is gone with a loop that is closed.
+        with suppress(RuntimeError):
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(act, *arguments)
+
+
 class Emitter(Protocol):
-    """Takes the events of one source in the order in which they happen."""
+    """Takes the events of one source in the order in which they happen, from any thread."""
 
     @property
     def wanted(self) -> frozenset[Phase]:
@@ -51,6 +77,7 @@ class Collected:
     wanted: frozenset[Phase] = frozenset(Phase)
     events: list[tuple[Event, Path]] = field(default_factory=list)
     step: int = 0
+    _home: Home = field(default_factory=Home, repr=False)
 
     def wants(self, phase: Phase) -> bool:
         return phase in self.wanted
@@ -60,7 +87,9 @@ class Collected:
         return self.step - 1
 
     def emit(self, event: Event, path: Path) -> None:
-        if not self.wanted.isdisjoint(event.phases):
+        if self._home.is_elsewhere:
+            self._home.call(self.emit, event, path)
+        elif not self.wanted.isdisjoint(event.phases):
             self.events.append((event, path))
 
     def take(self) -> list[tuple[Event, Path]]:

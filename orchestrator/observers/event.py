@@ -17,6 +17,7 @@ class Phase(StrEnum):
     CHECKPOINT_SAVED = "checkpoint_saved"
     INSTANCE = "instance"
     INVOCATION = "invocation"
+    LLM = "llm"
 
     @property
     def travels(self) -> bool:

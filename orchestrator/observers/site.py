@@ -1,7 +1,7 @@
 """Where user code runs, so that what happens there can be told: a node attempt, a whole instance, a whole branch."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -14,6 +14,7 @@ from orchestrator.observers.event import (
     NODE_PHASES,
     CaughtException,
     CheckpointSavedEvent,
+    Event,
     FailureIsolatedEvent,
     NodeEvent,
     Phase,
@@ -101,6 +102,12 @@ class Site:
         if self.frame.emitter.wants(Phase.CHECKPOINT_SAVED):
             event = CheckpointSavedEvent(**self._facts(), save_kind=save_kind)
             self.frame.emitter.emit(event, self.frame.namespace)
+
+    def tell(self, kind: Callable[..., Event], phase: Phase, **facts: Any) -> None:
+        """Tell of something else that happened here, in the attempt that runs; from any thread."""
+        if self.frame.emitter.wants(phase):
+            place = self._facts() | {"attempt_index": current_attempt_index()}
+            self.frame.emitter.emit(kind(**place, **facts), self.frame.namespace)
 
     def _tell_instance(self) -> None:
         """Another try of something in an instance is one that the instance tells of itself."""

@@ -10,6 +10,8 @@ from orchestrator.graph.enclosing import graphs_along
 from orchestrator.observers.emitter import Path
 from orchestrator.observers.event import Event, FailureIsolatedEvent, InstanceEvent, NodeEvent
 from orchestrator.observers.instance_wire import instance_event, instance_fields
+from orchestrator.observers.llm_event import LlmCompletionEvent, LlmFailedEvent
+from orchestrator.observers.llm_wire import completion_event, completion_fields, failed_event, failed_fields
 from orchestrator.observers.node_wire import failure_isolated_event, failure_isolated_fields, node_event, node_fields
 from orchestrator.observers.origin import Origin
 from orchestrator.reading import read_json, refusing, sound
@@ -33,6 +35,8 @@ class _Kind:
 _KINDS: Mapping[str, _Kind] = {
     "node": _Kind(NodeEvent, node_fields, node_event),
     "failure_isolated": _Kind(FailureIsolatedEvent, failure_isolated_fields, failure_isolated_event),
+    "llm_completion": _Kind(LlmCompletionEvent, completion_fields, completion_event),
+    "llm_failed": _Kind(LlmFailedEvent, failed_fields, failed_event),
     "instance": _Kind(InstanceEvent, instance_fields, instance_event),
 }
 _NAMES = {kind.event: name for name, kind in _KINDS.items()}
