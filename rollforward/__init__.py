@@ -93,6 +93,7 @@ if TYPE_CHECKING:
         Phase,
         SaveKind,
     )
+    from orchestrator.observers.llm_event import LlmCompletionEvent, LlmFailedEvent
     from orchestrator.observers.subscription import Observer, RemoveHandle
     from orchestrator.redaction import add_redactor
     from orchestrator.reducer import (
@@ -144,6 +145,8 @@ __all__ = [
     "ItemResult",
     "LedgerLost",
     "LedgerUnavailable",
+    "LlmCompletionEvent",
+    "LlmFailedEvent",
     "LocalExecutor",
     "MapHandle",
     "MapOptions",
@@ -310,6 +313,7 @@ _HOMES = {
     ),
     "orchestrator.observers.delivery": ("DrainSummary",),
     "orchestrator.observers.draining": ("ObserverNotAvailableInWorker", "drain_events_for"),
+    "orchestrator.observers.llm_event": ("LlmCompletionEvent", "LlmFailedEvent"),
     "orchestrator.observers.subscription": ("Observer", "RemoveHandle"),
     "orchestrator.graph.node": ("BranchSpec",),
     "orchestrator.middleware.timing": ("TimingMiddleware", "TimingRecord"),

@@ -25,6 +25,7 @@ from orchestrator.observers.event import (
     NodeEvent,
     Phase,
 )
+from orchestrator.observers.llm_event import LlmCompletionEvent, LlmFailedEvent, Usage
 from orchestrator.observers.reported import ReportedEvents
 from orchestrator.observers.wire import decode, encode
 from tests.graph.tiny import graph
@@ -56,7 +57,21 @@ AGAIN = InstanceEvent(
     duration_seconds=0.5,
     error=error_record(ValueError("no")),
 )
-TEXTS = {"node": encode(ENDED, PATH), "failure_isolated": encode(ISOLATED, PATH), "instance": encode(AGAIN, PATH)}
+CALLED: dict[str, Any] = {
+    **{name: value for name, value in PLACE.items() if name != "pre_state"},
+    "provider": "openai",
+    "model": "m",
+    "duration_seconds": 0.5,
+    "parameters": {"temperature": 0.5, "stop": ("a", "b"), "seed": 1},
+    "usage": Usage(prompt_tokens=5),
+}
+TEXTS = {
+    "node": encode(ENDED, PATH),
+    "failure_isolated": encode(ISOLATED, PATH),
+    "instance": encode(AGAIN, PATH),
+    "llm_completion": encode(LlmCompletionEvent(**CALLED, text="yes"), PATH),
+    "llm_failed": encode(LlmFailedEvent(**CALLED, error=error_record(ValueError("no"))), PATH),
+}
 
 each_text = pytest.mark.parametrize("valid", TEXTS.values(), ids=TEXTS)
 
