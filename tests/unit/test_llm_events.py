@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any
 
 import httpx
@@ -14,9 +15,11 @@ from orchestrator.errors import NodeException
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.edge import END
 from orchestrator.graph.node import BranchSpec
+from orchestrator.middleware.cause_chain import error_record
 from orchestrator.middleware.retry import RetryMiddleware, deterministic_backoff
 from orchestrator.observers.event import Event, NodeEvent, Phase
 from orchestrator.observers.llm_event import LlmCompletionEvent, LlmEvent, LlmFailedEvent, Usage
+from orchestrator.observers.wire import decode, encode
 from orchestrator.reducer import append
 from orchestrator.state import State
 from tests.service.chat_server import said
@@ -232,9 +235,10 @@ async def test_only_those_who_ask_are_told() -> None:
     async def observer(event: Event) -> None:
         told_of_all.append(event)
 
-    graph = many(asking(answering(ok)))
-    await graph.invoke(Many(items=[1]), observers=[observer])
+    graph, seen = many(asking(answering(ok))), Recording()
+    await graph.invoke(Many(items=[1]), observers=[observer, seen])
     await graph.drain()
+    assert seen.calls()
     assert told_of_all
     assert not any(isinstance(event, LlmEvent) for event in told_of_all)
 
@@ -243,17 +247,59 @@ async def test_payload_is_told_where_it_is_asked_for_without_secrets_and_cut() -
     def long(_prompt: str) -> httpx.Response:
         return httpx.Response(200, json=said("Bearer abcdefghijkl " + "é" * 500).body)
 
-    messages = [{"role": "user", "content": [{"type": "text", "text": f"it's {SECRET}"}, {"type": "image_url"}]}]
+    messages: list[dict[str, Any]] = [{"role": "system", "content": f"be {SECRET}"}]
+    messages.append({"role": "user", "content": [{"type": "text", "text": f"it's {SECRET}"}, {"type": "image_url"}]})
 
     async def ask(_state: One) -> dict[str, str]:
-        await answering(long, payload=True, payload_max_bytes=100).complete(messages)
+        await answering(long, payload=True, payload_max_bytes=160).complete(messages)
         return {}
 
     seen = await told(one(ask), One())
     (event,) = seen.completions()
     parts = [{"type": "text", "content": "it's ***"}, {"type": "image_url"}]
-    assert json.loads(event.messages or "") == [{"role": "user", "parts": parts}]
+    system = {"role": "system", "parts": [{"type": "text", "content": "be ***"}]}
+    assert json.loads(event.messages or "") == [system, {"role": "user", "parts": parts}]
     assert event.text is not None
     assert event.text.startswith("Bearer *** é")
     assert event.text.endswith("é[...]")
-    assert len(event.text.encode()) <= 100
+    assert len(event.text.encode()) <= 160
+
+
+PLACE: dict[str, Any] = {
+    "run_id": "r",
+    "invocation_id": "i",
+    "correlation_id": "c",
+    "namespace": ("each", "ask"),
+    "fan_out_index_chain": (3,),
+    "branch_name_chain": (None,),
+    "attempt_index": 1,
+    "step": 4,
+    "provider": "openai",
+    "model": "m",
+    "duration_seconds": 0.5,
+    "parameters": {"temperature": 0.5, "stop": ("a", "b"), "seed": 1, "reasoning_effort": "low"},
+}
+COMPLETED = LlmCompletionEvent(**PLACE, usage=Usage(total_tokens=5), text="\udcff", finish_reason="stop")
+FAILED = LlmFailedEvent(**PLACE, messages="[]", error=error_record(ValueError("no"), with_traceback=False))
+
+
+def travelled(text: str) -> Event:
+    """The event as the orchestrator reads it, whose steps are 10 later."""
+    graph = many(asking(answering(ok)))
+    invoked = {"run_id": "r", "invocation_id": "i", "correlation_id": "c"}
+    return decode(text, graph, invoked=invoked, parents=[Many()], step_of=lambda own: own + 10)[0]
+
+
+@pytest.mark.parametrize("event", [COMPLETED, FAILED], ids=["completed", "failed"])
+def test_a_call_travels_whole(event: LlmEvent) -> None:
+    assert travelled(encode(event, ("each",))) == replace(event, step=14)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("model", 7), ("usage", [1, 2, -0.5]), ("parameters", {"seed": {}}), ("step", "0"), ("text", [])],
+)
+def test_what_is_no_call_is_refused(field: str, value: Any) -> None:
+    told = json.loads(encode(COMPLETED, ("each",)))
+    with pytest.raises(ValueError, match="not"):
+        travelled(json.dumps({**told, field: value}))
