@@ -17,7 +17,9 @@ from benchmarks.bare import bare_worker, run_group
 from benchmarks.noop import Numbers, graph
 from benchmarks.part import parts
 from benchmarks.store_size import store_bytes, written_bytes
+from orchestrator.observers.meter import Meter
 from rollforward.assembly import assembled
+from rollforward.metering import metered
 from tests.service.redis import RedisServer
 from tests.service.worker import WorkerProcess
 from workers.settings import Settings
@@ -54,6 +56,7 @@ class Measured:
 @click.option("--executor", type=click.Choice(["local", "celery"]), default="celery", show_default=True)
 @click.option("--checkpoint", metavar="URL", help="Default: SQLite in a temporary folder; `redis` for the same Redis.")
 @click.option("--concurrency", default=2, show_default=True, help="Processes of the workers.")
+@click.option("--metrics", is_flag=True, help="Count as where a Prometheus scrapes the server and the worker.")
 @click.option("--parts", "only_parts", is_flag=True, help="Measure publish, claim and report, and record alone.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def main(**options: Any) -> None:
@@ -65,7 +68,8 @@ def main(**options: Any) -> None:
         redis = RedisServer(folder / "redis").start()
         stack.callback(redis.stop)
         url = redis.url if checkpoint == "redis" else checkpoint or f"sqlite:///{folder}/state.db"
-        settings = Settings(redis_url=redis.url, checkpoint_url=url, graphs=("benchmarks.noop",))
+        served = "0" if options["metrics"] else "off"
+        settings = Settings(redis_url=redis.url, checkpoint_url=url, graphs=("benchmarks.noop",), metrics=served)
         if options["only_parts"]:
             show(parts(settings, instances), output)
             return
@@ -73,14 +77,25 @@ def main(**options: Any) -> None:
             bare = instances / run_group(instances)
         if executor == "celery":
             stack.enter_context(
-                WorkerProcess(folder, redis_url=redis.url, graphs=settings.graphs, concurrency=concurrency)
+                WorkerProcess(
+                    folder,
+                    redis_url=redis.url,
+                    graphs=settings.graphs,
+                    concurrency=concurrency,
+                    environment={"ROLLFORWARD_METRICS": served},
+                )
             )
         show(asdict(asyncio.run(measure(settings, executor, instances, bare))), output)
 
 
 async def measure(settings: Settings, executor: Executor, instances: int, bare: float) -> Measured:
     """Run the graph once to warm up and once measured."""
-    async with assembled(settings, executor) as assembly:
+    with metered(settings) as meter:
+        return await _measured(settings, executor, instances, bare=bare, meter=meter)
+
+
+async def _measured(settings: Settings, executor: Executor, instances: int, *, bare: float, meter: Meter) -> Measured:
+    async with assembled(settings, executor, meter=meter) as assembly:
 
         async def run(count: int) -> float:
             begun = time.perf_counter()

@@ -1,6 +1,8 @@
 """`rollforward worker` as people start it: what it says, and when it refuses to."""
 
 import json
+import socket
+import urllib.request
 
 import psutil
 import pytest
@@ -75,3 +77,36 @@ def test_what_the_pool_says_of_a_killed_child_is_in_the_same_log(cli_of, tmp_pat
         record for line in log.read_text().splitlines() if "exited with" in (record := json.loads(line))["event"]
     ]
     assert (said["level"], str(child.pid) in said["event"]) == ("error", True)
+
+
+@pytest.mark.parametrize("verb", ["worker", "serve"])
+def test_a_port_for_metrics_that_is_taken_is_refused_at_the_start(verb, redis_url, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        cli = CommandLine(
+            tmp_path,
+            {
+                "ROLLFORWARD_REDIS_URL": redis_url,
+                "ROLLFORWARD_GRAPHS": "tests.graph.tiny",
+                "ROLLFORWARD_METRICS": str(port),
+            },
+        )
+        ended = cli.run(verb)
+    assert ended.code != 0
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("rollforward: ")]
+    assert f"metrics cannot be served at 127.0.0.1:{port} (Address already in use)" in line
+    assert "a port of its own in ROLLFORWARD_METRICS" in line
+
+
+def test_metrics_at_a_free_port_are_where_the_log_says(cli_of, tmp_path):
+    cli = cli_of("tests.graph.tiny")
+    chosen = CommandLine(tmp_path, {**cli.environment, "ROLLFORWARD_METRICS": "0", "TMPDIR": str(tmp_path)}, cli.mark)
+    log = tmp_path / "worker.log"
+    with chosen.started("worker", "-c", "1", stderr=log) as worker:
+        wait_until(lambda: "metrics served" in log.read_text(), what="it says where", because=log.read_text)
+        (said,) = [line for line in map(json.loads, log.read_text().splitlines()) if line["event"] == "metrics served"]
+        with urllib.request.urlopen(said["url"], timeout=10) as answer:
+            assert b"rollforward_worker_slots{" in answer.read()
+        worker.terminate()
+        worker.communicate(timeout=30)
+    assert not list(tmp_path.glob("rollforward-metrics-*"))

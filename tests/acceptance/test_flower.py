@@ -12,6 +12,7 @@ from urllib.error import URLError
 
 import pytest
 
+from tests.service.crew import Crew
 from tests.service.deployment import Deployment
 from tests.service.redis import RedisServer
 from tests.service.worker import REPOSITORY, wait_until
@@ -64,7 +65,9 @@ def deployment(redis_server: RedisServer, redis_url: str, tmp_path: Path) -> Ite
         (sources / name).write_text(text)
     added = {"ROLLFORWARD_MONITORING": "1", "ROLLFORWARD_SECRET": "s3cret"}
     url = f"sqlite:///{tmp_path}/state.db"
-    deployed = Deployment(tmp_path, redis_server, url, graphs=["examples.stdlib_audit"], environment=added)
+    deployed = Deployment(
+        tmp_path, redis_server, url, graphs=["examples.stdlib_audit", "tests.graph.tiny"], environment=added
+    )
     try:
         yield deployed
     finally:
@@ -101,6 +104,40 @@ def test_every_instance_is_a_task_with_a_name_a_place_and_a_state(deployment: De
         ("index=2 key=good.py", "SUCCESS"),
     ]
     assert {task["worker"] for task in tasks.values()} == {worker.name}
-    shown = [flower.page(f"/task/{task_id}") for task_id in tasks] + [json.dumps(tasks), flower.page("/tasks")]
+    told = {task_id: flower.get(f"/api/task/info/{task_id}") for task_id in tasks}
+    (failed,) = [one for one in told.values() if one["state"] == "FAILURE"]
+    # The kind of error and no more: what it says may hold what the item holds.
+    assert failed["exception"] == "InstanceFailed('instance 0 failed: source_unparsable')"
+    assert "SyntaxError" not in failed["traceback"]
+    shown = [flower.page(f"/task/{task_id}") for task_id in tasks] + [json.dumps(told), *everything(flower)]
     for text in (SECRET, "s3cret", os.fspath(deployment.folder / "sources")):
         assert not any(text in page for page in shown), text
+
+
+def test_a_run_is_seen_while_it_goes_on(deployment: Deployment, flower: Flower) -> None:
+    workers = {deployment.worker(name, concurrency=1).name for name in ("one", "two")}
+    wait_until(lambda: flower.get("/api/workers?status=1") == dict.fromkeys(workers, True), what="both are online")
+    notes = deployment.folder / "notes"
+    crew = Crew(deployment, notes)
+    run = crew.run(4, "seen", act="wait")
+    seen = wait_until(lambda: begun(flower, 2), what="Flower sees what runs") or []
+    assert [task["name"] for task in seen] == ["tiny/pieces"] * 2
+    assert {task["worker"] for task in seen} == workers
+    assert sorted(task["args"] for task in seen) == ["index=0 key=0", "index=1 key=1"]
+    assert not [page for page in everything(flower) if os.fspath(notes) in page or "s3cret" in page]
+    crew.go()
+    assert deployment.ended(run)["status"] == "succeeded"
+
+
+def begun(flower: Flower, count: int) -> list[dict[str, Any]] | None:
+    """The instances that Flower sees running, where they are so many."""
+    tasks: dict[str, Any] = flower.get("/api/tasks?state=STARTED") or {}
+    return list(tasks.values()) if len(tasks) == count else None
+
+
+def everything(flower: Flower) -> list[str]:
+    """What its API and its pages tell of workers, tasks and queues."""
+    answers = [flower.get(f"/api/{path}") for path in ("workers?refresh=1", "tasks", "task/types", "queues/length")]
+    assert all(answer is not None for answer in answers)
+    pages = [flower.page(path) for path in ("/", "/workers", "/tasks", "/broker")]
+    return [*map(json.dumps, answers), *pages, *(flower.page(f"/worker/{name}") for name in answers[0])]

@@ -103,6 +103,8 @@ def _be(
         code = ending.code
     except BaseException:  # noqa: BLE001 - it is shown as Python shows it, and the process ends
         traceback.print_exc()
+    if isinstance(code, str):
+        sys.stderr.write(f"{code}\n")
     # Nothing is registered to happen at exit, and taking all that was imported down again takes half a second.
     sys.stdout.flush()
     os._exit(code if isinstance(code, int) else 1)
