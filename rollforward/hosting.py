@@ -119,6 +119,8 @@ def _with_workers(settings: Settings, workers: int, import_path: Sequence[str]) 
         environment={
             "ROLLFORWARD_GRAPHS": ",".join(settings.graphs),
             "ROLLFORWARD_NAMESPACE": settings.namespace,
+            # Any number of runs may be on one host, and a port is for one process.
+            "ROLLFORWARD_METRICS": "off",
             **_python_path(import_path),
         },
         redis_url=settings.redis_url,

@@ -4,6 +4,8 @@ import os
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import pytest
 from prometheus_client import values
@@ -15,6 +17,7 @@ from backends.telemetry.process_folder import PREFIX, YOUNG_SECONDS, ProcessFold
 from backends.telemetry.prometheus import PrometheusMeter
 from backends.telemetry.worker import WorkerMetrics
 from orchestrator.observers.metric import METRICS, WORKER_DELIVERIES, WORKER_LEASES, WORKER_REFUSED, Kind, Metric
+from rollforward import hosting
 from rollforward.cli.setting import SettingsRefused, read_settings
 from tests.service.scraping import scrape
 from workers.settings import Settings
@@ -188,3 +191,17 @@ def test_metrics_are_served_on_the_loopback_unless_a_host_is_given(text, address
 def test_an_address_that_is_none_is_refused_with_one_sentence(text):
     with pytest.raises(SettingsRefused, match=r"setting ROLLFORWARD_METRICS is refused: .*a port"):
         read_settings(metrics=text)
+
+
+def test_a_worker_that_a_run_starts_for_itself_serves_no_metrics(tmp_path, monkeypatch):
+    given = dict[str, str]()
+
+    @contextmanager
+    def deployment(*_: object, environment: Mapping[str, str], **__: object) -> Iterator[None]:
+        given.update(environment)
+        yield
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hosting, "Deployment", deployment)
+    with hosting.hosted(Settings(metrics="9464"), "celery", workers=1):
+        assert Settings(metrics=given["ROLLFORWARD_METRICS"]).metrics_address is None
