@@ -15,14 +15,39 @@ from backends.telemetry.otel.carrier import CORRELATION, read_origin
 if TYPE_CHECKING:
     from backends.telemetry.otel.per_process import TracedWorker
 
+SAMPLED = ("1", "3")
+"""How the header of a span ends that is recorded (https://www.w3.org/TR/trace-context-2/#trace-flags)."""
+
+
+class TracedTasks(CeleryInstrumentor):
+    """Makes Celery's own spans of the tasks that are traced, and spends nothing on the others."""
+
+    def _trace_before_publish(self, *args: Any, **kwargs: Any) -> None:
+        if trace.get_current_span().get_span_context().trace_flags.sampled:
+            super()._trace_before_publish(*args, **kwargs)  # type: ignore[no-untyped-call] # it has no types
+
+    def _trace_prerun(self, *args: Any, **kwargs: Any) -> None:
+        if _is_traced(kwargs.get("task")):
+            super()._trace_prerun(*args, **kwargs)  # type: ignore[no-untyped-call] # it has no types
+
+    def _trace_postrun(self, *args: Any, **kwargs: Any) -> None:
+        if _is_traced(kwargs.get("task")):
+            super()._trace_postrun(*args, **kwargs)  # type: ignore[no-untyped-call] # it has no types
+
+
+def _is_traced(task: Any) -> bool:
+    """Whether the message of a task came with a span that is sampled."""
+    parent = getattr(getattr(task, "request", None), "traceparent", None)
+    return isinstance(parent, str) and parent[-1:] in SAMPLED
+
 
 def trace_celery(provider: TracerProvider) -> None:
     """Have Celery's publish and run spans made by this provider, unless somebody has seen to that already."""
-    # The library keeps one instrumentor a process, and has no types.
+    # The library keeps one instrumentor of a class in a process.
     make_instrumentor: Any = CeleryInstrumentor
-    instrumentor = make_instrumentor()
-    if not instrumentor.is_instrumented_by_opentelemetry:
-        instrumentor.instrument(tracer_provider=provider)
+    make_ours: Any = TracedTasks
+    if not (make_instrumentor().is_instrumented_by_opentelemetry or make_ours().is_instrumented_by_opentelemetry):
+        make_ours().instrument(tracer_provider=provider)
 
 
 def offer(provider: TracerProvider) -> None:
