@@ -57,7 +57,8 @@ def get_invocation_metadata() -> Metadata:
 def set_invocation_metadata(**entries: Any) -> None:
     """Add metadata, which the nodes after this one, and all open spans around that are nobody else's, have from now on.
 
-    Inside an instance or a branch it holds there only; a failed attempt's is dropped. Outside a run nothing keeps it.
+    Inside an instance or a branch it holds there only. What a failed attempt wrote holds no more, and stays on spans.
+    Outside a run nothing keeps it.
 
     Args:
         entries: texts, finite numbers, booleans, or lists of one of these.

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from orchestrator.merge import Contributions, merged
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.middleware.chain import compose
 from orchestrator.observers.site import Site, at, boundary_site, node_site
-from orchestrator.observers.tracing import Span, current_span, within
+from orchestrator.observers.tracing import CANCELLED, Span, as_step_failure, current_span, within
 from orchestrator.scope import branching, trying
 
 if TYPE_CHECKING:
@@ -106,8 +105,8 @@ def _traced(span: Span) -> Iterator[None]:
         with within(span):
             yield
     except BaseException as error:
-        record = error_record(error)
-        span.end(replace(record, category=record.chain[0].category))
+        is_stopped = isinstance(error, asyncio.CancelledError)
+        span.end(CANCELLED if is_stopped else as_step_failure(error_record(error)))
         raise
     span.end()
 

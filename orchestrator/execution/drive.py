@@ -180,11 +180,12 @@ class Drive(Generic[StateT]):
                 lane, self._store, self._own, self._options, inner=inner, created_at=self._run.created_at.isoformat()
             )
         try:
-            self._span = self._observation.tracing.invocation(frame)
-            with entered(self._context()), within(self._span):
-                first = load_state(self._graph, steps[0].state, steps[0].schema_version, self._graph.migrations)
-                last: StateT = await walk(self._graph, first, frame)
-                return last
+            with entered(self._context()):
+                self._span = self._observation.tracing.invocation(frame)
+                with within(self._span):
+                    first = load_state(self._graph, steps[0].state, steps[0].schema_version, self._graph.migrations)
+                    last: StateT = await walk(self._graph, first, frame)
+                    return last
         finally:
             await stepping.executor.close()
 

@@ -28,7 +28,7 @@ from orchestrator.middleware.chain import compose
 from orchestrator.observers.emitter import Collected, Emitter, Path, Unheard
 from orchestrator.observers.event import Event, Phase
 from orchestrator.observers.site import Site, at, boundary_site
-from orchestrator.observers.tracing import CANCELLED, Tracing, Untraced, within
+from orchestrator.observers.tracing import CANCELLED, Tracing, Untraced, as_step_failure, within
 from orchestrator.observers.voice import Voice
 from orchestrator.observers.wire import encode
 from orchestrator.report import ErrorRecord, Outcome, Position, Report
@@ -210,10 +210,8 @@ def _traced(work: Claimed, briefing: Briefing, site: Site, *, worker: str) -> It
 
     def tell(ended: Ended) -> None:
         span.note({"outcome": ended.outcome.value})
-        error = ended.error
-        if error is not None and error.chain:
-            error = replace(error, category=error.chain[0].category)
-        span.end(error or (CANCELLED if ended.outcome is Outcome.CANCELLED else None))
+        stopped = CANCELLED if ended.outcome is Outcome.CANCELLED else None
+        span.end(stopped if ended.error is None else as_step_failure(ended.error))
 
     try:
         with within(span):

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.context import current_attempt_index
@@ -20,7 +20,7 @@ from orchestrator.observers.event import (
     Phase,
     SaveKind,
 )
-from orchestrator.observers.tracing import CANCELLED, NO_SPAN, Span, current_span
+from orchestrator.observers.tracing import CANCELLED, NO_SPAN, Span, as_step_failure, current_span
 from orchestrator.report import ErrorRecord
 
 if TYPE_CHECKING:
@@ -137,8 +137,7 @@ class Site:
         if isinstance(error, asyncio.CancelledError):
             return CANCELLED
         record = error_record(error)
-        category = record.category if isinstance(self.subject, FunctionNode) else record.chain[0].category
-        return replace(record, category=category)
+        return record if isinstance(self.subject, FunctionNode) else as_step_failure(record)
 
     def _emit(self, phase: Phase, *, post_state: Any = None, error: BaseException | None = None) -> None:
         if self.is_silent or not self.frame.emitter.wants(phase):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -18,6 +19,12 @@ Carrier = Mapping[str, str]
 
 CANCELLED = ErrorRecord(category="cancelled", message="it was cancelled", type="CancelledError")
 """How a span ends whose work was stopped: no exception of its own."""
+
+
+def as_step_failure(error: ErrorRecord) -> ErrorRecord:
+    """The error as a span of what runs others tells it: that a step inside failed, whatever that came from."""
+    category = error.chain[0].category if error.chain else error.category
+    return replace(error, category="node_exception" if category == "parallel_branches_branch_failed" else category)
 
 
 class SpanKind(StrEnum):

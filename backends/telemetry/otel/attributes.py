@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PREFIX = "rollforward."
 INVOCATION = f"{PREFIX}invocation"
 SAVE = f"{PREFIX}checkpoint.save"
+METADATA = f"{PREFIX}user."
 CONVENTIONS = "1"
 """Counts the changes of these names that a dashboard would notice."""
 KEPT_NAMES = ("gen_ai.", "server.", "error.type")
@@ -91,6 +92,11 @@ def of_instance(site: "Site") -> dict[str, Any]:
 @cache
 def _version() -> str:
     return version("rollforward")
+
+
+def of_call(site: "Site | None") -> dict[str, Any]:
+    """What stands on a call, beside what it says itself."""
+    return {} if site is None else _inside(site.frame)
 
 
 def _inside(frame: "Frame") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from backends.telemetry.otel.attributes import (
     metadata,
     named,
     of_branch,
+    of_call,
     of_instance,
     of_invocation,
     of_node,
@@ -30,6 +31,7 @@ from backends.telemetry.otel.options import TracingOptions
 from backends.telemetry.otel.span import DroppedSpan, OpenSpan, Recording, link_to
 from orchestrator.context import current_attempt_index
 from orchestrator.graph.node import FunctionNode, SubgraphNode
+from orchestrator.observers.site import current_site
 from orchestrator.observers.tracing import CANCELLED, NO_SPAN, Carrier, Span, SpanKind, current_span
 
 if TYPE_CHECKING:
@@ -150,7 +152,8 @@ class OTelObserver:
         if not isinstance(parent, OpenSpan) or not parent.recording.options.calls:
             return NO_SPAN
         recording = parent.recording
-        span = self._tracer.start_span(name, parent.inside, trace.SpanKind.CLIENT, named({**metadata(), **facts}))
+        told = named({**metadata(), **of_call(current_site()), **facts})
+        span = self._tracer.start_span(name, parent.inside, trace.SpanKind.CLIENT, told)
         return self._kept(OpenSpan(recording, [span], SpanKind.CALL, parent=parent))
 
     def close_invocation(self, invocation_id: str) -> None:

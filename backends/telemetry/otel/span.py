@@ -10,7 +10,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, Status, StatusCode, Tracer
 
-from backends.telemetry.otel.attributes import SAVE, named
+from backends.telemetry.otel.attributes import METADATA, SAVE, named
 from backends.telemetry.otel.carrier import Origin
 from backends.telemetry.otel.correlated import correlated
 from backends.telemetry.otel.harmless import harmless, nothing
@@ -40,7 +40,8 @@ class Recording:
 class OpenSpan:
     """A span that is recorded. `spans` are more than one where a trace of its own begins here: outermost first.
 
-    `origin` makes, of a fan-out node's span and the number of its instances, what these are traced by.
+    `origin` makes, of a fan-out node's span and the number of its instances, what these are traced by. Branches are
+    handed to processors in the order of their declaration, when all of them are over, each with its own end.
     """
 
     def __init__(
@@ -59,7 +60,11 @@ class OpenSpan:
         self._make_origin = origin
         self._origin: Origin | None = None
         self._failed_at: int | None = None
-        self._is_over = False
+        self._ended_at = 0
+        self.is_over = False
+        self.branches: list[OpenSpan] = []
+        if kind is SpanKind.BRANCH and self.parent is not None:
+            self.parent.branches.append(self)
 
     @property
     def context(self) -> SpanContext:
@@ -102,7 +107,7 @@ class OpenSpan:
         if not self.recording.options.saves or not (index is None or self._traces(index)):
             return
         now, around = time.time_ns(), trace.set_span_in_context(self._spans[0], self.inside)
-        span = self.recording.tracer.start_span(SAVE, around, attributes=named(self._save(index)), start_time=now)
+        span = self.recording.tracer.start_span(SAVE, around, attributes=self._save(index), start_time=now)
         span.set_status(Status(StatusCode.OK))
         span.end(now)
 
@@ -120,18 +125,30 @@ class OpenSpan:
 
     @harmless(nothing)
     def end(self, error: ErrorRecord | None = None) -> None:
-        if self._is_over:
+        if self.is_over:
             return
-        self._is_over = True
+        self.is_over = True
+        self._ended_at = self._failed_at or time.time_ns()
         for span in reversed(self._spans):
             _tell(span, error, at=self._failed_at)
-            span.end(self._failed_at)
+        if self.kind is not SpanKind.BRANCH or self.parent is None or self.parent.is_over:
+            self.close()
+
+    def close(self) -> None:
+        """Hand it to the processors, after its branches: it has ended."""
+        for branch in self.branches:
+            if branch.is_over:
+                branch.close()
+        for span in reversed(self._spans):
+            span.end(self._ended_at)
         self.recording.ended(self)
 
     def _save(self, index: int | None) -> dict[str, Any]:
-        kind = "node" if index is None else "instance"
-        name = getattr(self._spans[0], "name", "")
-        return {"checkpoint.save_node": name, "checkpoint.save_kind": kind, "node.fan_out_index": index}
+        kind, span = "node" if index is None else "instance", self._spans[0]
+        name, told = getattr(span, "name", ""), getattr(span, "attributes", None) or {}
+        metadata = {name: value for name, value in told.items() if name.startswith(METADATA)}
+        facts = {"checkpoint.save_node": name, "checkpoint.save_kind": kind, "node.fan_out_index": index}
+        return {**metadata, **named(facts)}
 
     def _traces(self, index: int) -> bool:
         return self._origin is not None and self._origin.traces(index)
