@@ -6,14 +6,16 @@ from typing import Any
 
 from orchestrator.compiled import CompiledGraph
 from orchestrator.graph.builder import GraphBuilder
-from orchestrator.graph.edge import END
 from orchestrator.graph.node import BranchSpec
 from orchestrator.graph.projection import DeclaredSameName
 from orchestrator.graph.warning import CompileWarning
 from tests.conformance.document import Section, UnknownDirective
+from tests.conformance.edge_kind import add_edges
+from tests.conformance.implied import Implied
 from tests.conformance.middleware_kind import middleware
 from tests.conformance.migration_kind import migrations
 from tests.conformance.node_body import Body
+from tests.conformance.observed_middleware import around_branch, around_instance, around_node
 from tests.conformance.state_class import state_class
 from tests.conformance.world import World
 
@@ -32,6 +34,7 @@ class Building:
         self._clock = _clock(case)
         self._subgraphs: dict[str, CompiledGraph[Any]] = {}
         self._sections = dict(self._named())
+        self._implied = Implied(case.values)
 
     @property
     def subgraphs(self) -> Mapping[str, CompiledGraph[Any]]:
@@ -46,14 +49,14 @@ class Building:
         given = self._case.take("initial_state") or {}
         for name in self._sections:
             self.subgraph(name)  # also those that only other cases of the file use
-        return self._graph(self._case, "State", label=self._label, given=given)
+        return self._graph(self._case, None, label=self._label, given=given)
 
     def subgraph(self, name: str) -> CompiledGraph[Any]:
         if name not in self._subgraphs:
             if name not in self._sections:
                 raise UnknownDirective(f"{self._case.path}: no subgraph {name}")
             section = self._sections[name]
-            self._subgraphs[name] = self._graph(section, f"State_{name}", label=f"{self._label}#{name}", given={})
+            self._subgraphs[name] = self._graph(section, name, label=f"{self._label}#{name}", given={})
         return self._subgraphs[name]
 
     def _named(self) -> list[tuple[str, Section]]:
@@ -61,17 +64,19 @@ class Building:
         named = [pair for key in NAMED for pair in self._case.sections(key)]
         return [(section.take("name", "inner"), section) for section in inline] + named
 
-    def _graph(self, section: Section, name: str, *, label: str, given: Mapping[str, Any]) -> CompiledGraph[Any]:
-        builder: GraphBuilder[Any] = GraphBuilder(state_class(section.section("state"), name, given=given))
+    def _graph(self, section: Section, name: str | None, *, label: str, given: Mapping[str, Any]) -> CompiledGraph[Any]:
+        kind = "State" if name is None else f"State_{name}"
+        state, implied = section.section("state"), self._implied.fields(name)
+        builder: GraphBuilder[Any] = GraphBuilder(state_class(state, kind, given=given, implied=implied))
         kept = section.section("middleware") if "middleware" in section else Section({}, section.path)
         for one in middleware(kept.listed("per_graph"), self._world, clock=self._clock):
             builder.add_middleware(one)
         around = {node: kept.section("per_node").listed(node) for node in kept.section("per_node").keys}
         for node, spec in section.sections("nodes"):
             wrappers = [*around.get(node, []), *(spec.listed("middleware") if "middleware" in spec else [])]
-            self._add(builder, node, spec, wrappers=middleware(wrappers, self._world, clock=self._clock))
-        for edge in section.listed("edges"):
-            _add_edge(builder, edge)
+            own = [*middleware(wrappers, self._world, clock=self._clock), *around_node(spec)]
+            self._add(builder, node, spec, graph=name, wrappers=own)
+        add_edges(builder, section.listed("edges"))
         if section.take("entry") is not None:
             builder.set_entry(section.take("entry"))
         if "migrations" in section:
@@ -81,14 +86,25 @@ class Building:
             warnings.simplefilter("ignore", CompileWarning)
             return builder.compile(name=label)
 
-    def _add(self, builder: GraphBuilder[Any], name: str, spec: Section, *, wrappers: list[Any]) -> None:
+    def _add(
+        self, builder: GraphBuilder[Any], name: str, spec: Section, *, graph: str | None, wrappers: list[Any]
+    ) -> None:
         if "fan_out" in spec:
-            builder.add_fan_out_node(name, **self._fan_out(spec.section("fan_out")), middleware=wrappers)
+            section = spec.section("fan_out")
+            implied = self._implied.fan_out(graph, name, section.values)
+            builder.add_fan_out_node(name, **self._fan_out(section), **implied, middleware=wrappers)
         elif "parallel_branches" in spec:
             section = spec.section("parallel_branches")
             branches = self._branches(section)
             options = {key: section.take(key) for key in ("error_policy", "errors_field") if key in section}
             builder.add_parallel_branches_node(name, branches=branches, middleware=wrappers, **options)
+        elif "subgraph_call" in spec:
+            call = spec.section("subgraph_call")
+            called = call.take("subgraph")
+            inputs = {field: field for field in self._implied.inputs(called)}
+            builder.add_subgraph_node(
+                name, self.subgraph(called), inputs=inputs, outputs=call.take("outputs"), middleware=wrappers
+            )
         elif "subgraph" in spec:
             options = {key: spec.take(key) for key in ("inputs", "outputs") if key in spec}
             builder.add_subgraph_node(
@@ -122,7 +138,10 @@ class Building:
         section.take("abort_after_instance")
         options["subgraph"] = self.subgraph(section.take("subgraph", section.take("inner_subgraph")))
         around = section.listed("instance_middleware")
-        options["instance_middleware"] = middleware(around, self._world, clock=self._clock)
+        options["instance_middleware"] = [
+            *middleware(around, self._world, clock=self._clock),
+            *around_instance(section, has_item_field="item_field" in section or "items_field" not in section),
+        ]
         self._world.stops_early |= options.get("error_policy", "fail_fast") == "fail_fast"
         return options
 
@@ -141,7 +160,7 @@ class Building:
         if "subgraph" in section:
             options["subgraph"] = self.subgraph(section.take("subgraph"))
         around = middleware(section.listed("middleware"), self._world, clock=self._clock)
-        return BranchSpec(middleware=around, **options)
+        return BranchSpec(middleware=[*around, *around_branch(section)], **options)
 
 
 def _projection(spec: Section) -> DeclaredSameName | None:
@@ -163,40 +182,6 @@ def _number(spec: Any, path: str) -> Any:
         case "queue_chunk":
             return lambda state: max(1, len(getattr(state, field)) // spec["chunk_size"])
     raise UnknownDirective(f"{path}: callable {spec['callable']}")
-
-
-def _add_edge(builder: GraphBuilder[Any], edge: Section) -> None:
-    source, target = edge.take("from"), edge.take("to")
-    if "condition" not in edge:
-        builder.add_edge(source, _target(target))
-        return
-    builder.add_conditional_edge(source, _choice(edge.section("condition")))
-
-
-def _target(name: Any) -> Any:
-    return END if name == "END" else name
-
-
-def _choice(condition: Section) -> Callable[[Any], Any]:
-    if "callable" in condition:
-        return _named_choice(condition.take("callable"), condition)
-    field, wanted = condition.take("if_field"), condition.take("equals")
-    then, otherwise = _target(condition.take("then")), _target(condition.take("else"))
-    return lambda state: then if getattr(state, field) == wanted else otherwise
-
-
-def _named_choice(kind: str, condition: Section) -> Callable[[Any], Any]:
-    if kind == "state_field_read":
-        field = condition.take("field")
-        return lambda state: _target(getattr(state, field))
-    if kind == "edge_raises":
-        message = condition.take("message")
-
-        def broken(_state: Any) -> Any:
-            raise RuntimeError(message)
-
-        return broken
-    raise UnknownDirective(f"{condition.path}.callable: {kind}")
 
 
 def _clock(case: Section) -> Callable[[], float] | None:

@@ -11,6 +11,7 @@ from rollforward.assembly import open_orchestrator_ledger
 from tests.conformance.document import cases
 from tests.conformance.location import SHARED, folders, told
 from tests.conformance.running import MakeLane
+from tests.conformance.scene import Scene, scene
 from tests.conformance.world import COUNTERS
 from tests.service.redis import RedisServer
 from tests.service.worker import WorkerProcess
@@ -53,8 +54,15 @@ def asked_for(config: pytest.Config) -> Path | None:
 
 
 @pytest.fixture(scope="session")
+def stage() -> Iterator[Scene]:
+    """What surrounds the cases."""
+    with scene() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
 def worker_settings(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, stage: Scene
 ) -> Iterator[Settings | None]:
     """The settings of a deployment whose worker has the fixtures' graphs; None where no worker is asked for."""
     if request.config.getoption("executor", "local") == "local":
@@ -62,7 +70,7 @@ def worker_settings(
         return
     folder = tmp_path_factory.mktemp("conformance")
     redis = RedisServer(folder).start()
-    environment = {COUNTERS: redis.url, **told(folders(asked_for(request.config)))}
+    environment = {COUNTERS: redis.url, **told(folders(asked_for(request.config))), **stage.environment}
     os.environ[COUNTERS] = redis.url
     worker = WorkerProcess(
         folder, redis_url=redis.url, graphs=["tests.conformance.source"], concurrency=4, environment=environment

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-PARTS = ("graph-engine", "pipeline-utilities")
+PARTS = ("graph-engine", "pipeline-utilities", "observability")
 PROSE = frozenset({"name", "description"})
 """What only people read."""
 
@@ -28,6 +28,11 @@ class Section:
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """All that it says, without asking for it."""
+        return self._values
 
     @property
     def keys(self) -> tuple[str, ...]:

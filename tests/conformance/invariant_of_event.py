@@ -108,6 +108,12 @@ def _plain(events: Events) -> list[NodeEvent]:
     return [event for event in inner(events) if event.node_name not in nodes | fan_outs]
 
 
+def _both_phases(events: Events) -> bool:
+    """Whether every branch among these has both its events."""
+    phases = {name: {e.phase for e in in_branch(events, name)} for name in {str(e.branch_name) for e in events}}
+    return bool(phases) and all(found == {Phase.STARTED, Phase.COMPLETED} for found in phases.values())
+
+
 def _present(events: Events, phase: Phase) -> bool:
     return any(event.node_name == "persist" and event.phase is phase for event in events)
 
@@ -175,6 +181,14 @@ INVARIANTS: dict[str, Check] = {
     "inner_branch_names_seen": lambda events, _: sorted({str(e.branch_name) for e in inner(events)}),
     "persist_started_present": lambda events, _: _present(events, Phase.STARTED),
     "persist_completed_present": lambda events, _: _present(events, Phase.COMPLETED),
+    "retrieve_node_attempt_indices_seen": lambda events, _: attempts(of_node(events, "retrieve")),
+    "vector_callable_branch_attempt_indices_seen": lambda events, _: attempts(in_branch(events, "vector")),
+    "callable_branch_events_report_current_attempt_index": lambda events, _: (
+        attempts(inner(events)) == attempts(at_depth(events, 1)) != [0]
+    ),
+    "callable_branch_started_and_completed_carry_attempt_index_one_on_retry": lambda events, _: _both_phases(
+        [event for event in inner(events) if event.attempt_index == 1]
+    ),
 }
 
 

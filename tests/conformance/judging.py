@@ -12,8 +12,11 @@ from tests.conformance.document import PROSE, Section, UnknownDirective
 from tests.conformance.invariant import check_invariants
 from tests.conformance.invariant_of_event import check_event_invariants
 from tests.conformance.isolated_event import isolated, nothing_isolated
+from tests.conformance.langfuse import OF_LANGFUSE
+from tests.conformance.observed_expectation import OF_METADATA
 from tests.conformance.running import Played, Run
 from tests.conformance.saved_record import check_saved
+from tests.conformance.span_expectation import OF_TRACES
 from tests.conformance.world import MemoryCounters
 
 Judge = Callable[[Played, Run, Section, str], None]
@@ -26,6 +29,8 @@ PLAYED = frozenset(
         *("state", "entry", "nodes", "edges", "subgraph", "subgraph_with_idx", "subgraphs", "inner_subgraphs"),
         *("middleware", "migrations", "observers", "initial_state", "checkpointer", "clock_stub", "seeded_record"),
         *("crash_injection", "runtime_state_subclass", "invoke_with", "populate_checkpointer_via_runs"),
+        *("mock_llm", "caller_metadata", "disable_llm_spans", "caller_global_otel_active", "detached_subgraphs"),
+        *("detached_fan_outs", "direct_call", "queryable_observers", "sequential_invocations", "informative"),
     }
 )
 """What a case says of its graph and of how it is run: all of it is asked for until it has been run."""
@@ -36,7 +41,9 @@ KNOWN |= {"expected_compile_warning", "expected_chain_ambiguity_error", "first_r
 KNOWN |= {"saved_record_assertions", "every_save_assertions"}
 """What may stand in a case."""
 
-EXPECTS_FAILURE = ("expected_error", "recoverable_state")
+EXPECTS_FAILURE = (
+    *("expected_error", "recoverable_state", "invoke_rejects_at_api_boundary", "augment_rejects_at_call_site"),
+)
 
 
 def judge(played: Played) -> None:
@@ -85,6 +92,8 @@ def _compile_warning(played: Played, case: Section) -> None:
 
 
 def _outcome(played: Played, case: Section) -> None:
+    if "mock_llm" in case:
+        expect.same(played.calls, len(case.take("mock_llm")), "the number of calls of the model")
     if "invocations" in case and not isinstance(case.take("invocations"), int):
         for run, section in zip(played.runs, case.listed("invocations"), strict=True):
             section.take("initial_state")
@@ -136,8 +145,16 @@ def _resumed(played: Played, case: Section) -> None:
 def _expected(played: Played, run: Run, section: Section) -> None:
     for key in section.keys:
         _hold(played, run, section, key)
-    is_failure_expected = any(key in section for key in EXPECTS_FAILURE)
+    is_failure_expected = any(key in section for key in EXPECTS_FAILURE) or _has_failed_trace(section)
     assert run.error is None or is_failure_expected, f"the run failed: {run.error!r}"
+
+
+def _has_failed_trace(section: Section) -> bool:
+    """Whether the span of the invocation is expected to have failed."""
+    trees = section.values.get("span_tree") or [
+        tree for one in section.values.get("traces", ()) for tree in one["span_tree"]
+    ]
+    return bool(trees) and isinstance(trees[0], dict) and trees[0].get("status") == "ERROR"
 
 
 def _hold(played: Played, run: Run, section: Section, key: str) -> None:
@@ -329,6 +346,7 @@ TRACE_FIELDS = {
 """How fixtures call what a trace recorder keeps."""
 
 EXPECTED: dict[str, Judge] = {
+    **{name: _taking(check) for name, check in {**OF_TRACES, **OF_LANGFUSE, **OF_METADATA}.items()},
     "final_state": _taking(expect.final_state),
     "execution_order": _taking(expect.execution_order),
     "observer_events": _observer_events,

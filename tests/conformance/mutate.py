@@ -17,6 +17,7 @@ from tests.conformance.equivalent import reason_of
 from tests.conformance.judging import judge
 from tests.conformance.location import folders
 from tests.conformance.running import Player
+from tests.conformance.scene import Scene, scene
 
 EXPECTING = (
     "expected",
@@ -99,28 +100,28 @@ def _at(value: Any, place: Place) -> Any:
     return value
 
 
-async def is_caught(case: Case) -> bool:
+async def is_caught(case: Case, stage: Scene) -> bool:
     """Whether the case fails."""
     try:
         async with AsyncExitStack() as stack, asyncio.timeout(CASE_SECONDS):
-            judge(await Player(case, stack).play())
+            judge(await Player(case, stack, scene=stage).play())
     except Exception:  # noqa: BLE001 - whatever fails the case would fail its test
         return True
     return False
 
 
-async def mutate(fixtures: Sequence[Path], only: str) -> int:
+async def mutate(fixtures: Sequence[Path], only: str, stage: Scene) -> int:
     """Change every leaf of every case; the number of those that nobody noticed and nobody explained."""
     count, caught, unexplained = 0, 0, 0
     for case in cases(fixtures):
         if only not in case.address:
             continue
-        if await is_caught(case):
+        if await is_caught(case, stage):
             sys.stdout.write(f"FAILS UNCHANGED {case.address}\n")
             unexplained += 1
         for place in leaves(case):
             count += 1
-            if await is_caught(changed(case, place)):
+            if await is_caught(changed(case, place), stage):
                 caught += 1
                 continue
             reason = reason_of(case.address, place)
@@ -139,7 +140,8 @@ def main() -> int:
     )
     parser.add_argument("--only", default="", help="part of the addresses of the cases to change")
     told = parser.parse_args()
-    return min(asyncio.run(mutate(folders(told.fixtures), told.only)), 1)
+    with scene() as stage:
+        return min(asyncio.run(mutate(folders(told.fixtures), told.only, stage)), 1)
 
 
 if __name__ == "__main__":

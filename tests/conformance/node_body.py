@@ -9,12 +9,26 @@ from typing import Any
 from orchestrator.context import current_fan_out_index, current_invocation_id, current_run_id
 from orchestrator.observers.draining import drain_events_for
 from tests.conformance.document import Section, UnknownDirective
+from tests.conformance.observed_body import (
+    asking,
+    augmenting,
+    by_attempt,
+    capturing,
+    dropping,
+    logging_it,
+    querying,
+    seeing_it_gone,
+    tracing_elsewhere,
+)
 from tests.conformance.world import World, calls_so_far
 
 BEHIND_SECONDS, RECORDING_SECONDS = 10.0, 0.3
 """How long an instance behind the one that fails is at work, and what those before it may need to be recorded."""
 
-NOT_OF_THE_BODY = frozenset({"middleware", "error_category"})
+NOT_OF_THE_BODY = frozenset({"middleware", "error_category", "retry_middleware", "calls_llm_from_wrapper"})
+
+LAST = frozenset({"calls_llm"})
+"""What comes after all else in a body, wherever it stands: a model is called when the metadata has been written."""
 
 Do = Callable[[Any], Awaitable[dict[str, Any]]]
 
@@ -28,13 +42,13 @@ class MockFailure(Exception):
 
 
 class Body:
-    """A node's function, made of its directives."""
+    """A node's function, made of its directives in the order in which they stand."""
 
     def __init__(self, section: Section, world: World) -> None:
         self._category = section.take("error_category")
         self._steps = [
             _directive(section, key, world, category=self._category)
-            for key in section.keys
+            for key in sorted(section.keys, key=LAST.__contains__)
             if key not in NOT_OF_THE_BODY
         ]
         self._world = world
@@ -58,6 +72,8 @@ def _directive(section: Section, key: str, world: World, *, category: str | None
         return PLAIN[key](section.take(key))
     if key in MOCKS:
         return MOCKS[key](section.section(key), f"{section.path}.{key}", world)
+    if key in OBSERVED:
+        return OBSERVED[key](section, key, world)
     if key == "raises":
         return _raising(section.take(key), category)
     if key == "invoke_drain_events_for":
@@ -80,6 +96,14 @@ def _resolved(update: Mapping[str, Any]) -> Do:
         return {name: value_in(state, value) for name, value in update.items()}
 
     return do
+
+
+def _computed(update: Mapping[str, str]) -> Do:
+    """Each value names a field and what is done with it."""
+    sources = {target: name.removesuffix("_times_two") for target, name in update.items()}
+    if any(f"{source}_times_two" != update[target] for target, source in sources.items()):
+        raise UnknownDirective(f"update_pure_from_state: {update}")
+    return _multiplied({**sources, "multiplier": 2})
 
 
 def value_in(state: Any, value: Any) -> Any:
@@ -279,8 +303,20 @@ PLAIN: dict[str, Callable[[Any], Do]] = {
     "update": _constant,
     "update_pure": _resolved,
     "update_from_field": _multiplied,
+    "update_pure_from_state": lambda update: _computed(update),
     "noop": lambda _value: _constant({}),
     "sleep_ms": _sleeping,
+    "augment_metadata": augmenting,
+}
+OBSERVED: dict[str, Callable[[Section, str, World], Do]] = {
+    "capture_invocation_metadata_into": lambda section, key, world: capturing(section.take(key), world),
+    "emits_log": lambda section, key, _world: logging_it(section.section(key)),
+    "also_emits_via_global_tracer": lambda section, key, _world: tracing_elsewhere(section.section(key)),
+    "calls_llm": lambda section, key, _world: asking(section.section(key)),
+    "per_attempt_behavior": lambda section, key, world: by_attempt(section.listed(key), world),
+    "capture_queryable_observer_read_into": lambda section, key, world: querying(section.section(key), world),
+    "then_drop_for_current_invocation": lambda section, key, world: dropping(section.section(key), world),
+    "then_assert_bucket_absent_into": lambda section, key, world: seeing_it_gone(section.take(key), world),
 }
 MOCKS: dict[str, Callable[[Section, str, World], Do]] = {
     "flaky": _flaky,

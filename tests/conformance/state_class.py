@@ -22,9 +22,12 @@ TYPES: dict[str, Any] = {
 EMPTY: dict[str, Any] = {"int": 0, "float": 0.0, "string": "", "bool": False, "any": None}
 
 
-def state_class(section: Section, name: str, *, given: Mapping[str, Any] | None = None) -> type[State]:
-    """The class of a `state` section; what only the initial state names is a field of any type."""
+def state_class(
+    section: Section, name: str, *, given: Mapping[str, Any] | None = None, implied: Mapping[str, Any] | None = None
+) -> type[State]:
+    """The class of a `state` section, with the implied fields; what only the initial state names may be anything."""
     fields: dict[str, Any] = {field: _field(spec) for field, spec in section.sections("fields")}
+    fields |= implied or {}
     fields |= {field: (Any, None) for field in given or {} if field not in fields}
     model: Any = create_model(name, __base__=State, **fields)
     model.schema_version = str(section.take("schema_version", ""))

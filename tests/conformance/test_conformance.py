@@ -6,12 +6,13 @@ from contextlib import AsyncExitStack
 from tests.conformance.document import Case
 from tests.conformance.judging import judge
 from tests.conformance.running import MakeLane, Played, Player
+from tests.conformance.scene import Scene
 from tests.conformance.seeding import RUN_ID
 
 
-async def test_a_graph_means_what_the_fixture_says(case: Case, make_lane: MakeLane | None):
+async def test_a_graph_means_what_the_fixture_says(case: Case, make_lane: MakeLane | None, stage: Scene):
     async with AsyncExitStack() as stack, asyncio.timeout(60):
-        played = await Player(case, stack, make_lane).play()
+        played = await Player(case, stack, make_lane, scene=stage).play()
         judge(played)
         if make_lane is not None:
             assert await workers_of(played) <= {"worker@test"}

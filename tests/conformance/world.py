@@ -106,3 +106,6 @@ class World:
     drain_seconds: dict[str, float] = field(default_factory=dict)
     snapshots: dict[str, dict[str, Any]] = field(default_factory=lambda: defaultdict(dict))
     migrations_run: list[str] = field(default_factory=list)
+    queryable: dict[str, Any] = field(default_factory=dict)
+    are_immutable: list[bool] = field(default_factory=list)
+    """Of every time that a node read the metadata, whether it could have changed it."""
