@@ -64,6 +64,7 @@ class RecordedFanOuts:
         await heard.rolled_forward(fan_out.recorded)
         fan_out.heard = heard
         fan_out.span = current_span()
+        fan_out.span.note({"fan_out.rolled_forward": len(fan_out.recorded)})
         self._seen[fan_out.id] = fan_out
         await self._recorders[plan.node.run_on].complete(fan_out)
         note_instances(fan_out.written)

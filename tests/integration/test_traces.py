@@ -95,6 +95,9 @@ def test_each_invocation_has_one_trace_and_a_resumed_one_has_its_own(traced: Tra
     assert first["invocation_id"] == first["run_id"] == resumed["run_id"] != resumed["invocation_id"]
     assert {span.trace_id for span in traced.spans} == {first.trace_id, resumed.trace_id}
     assert (first.status, resumed.status) == ("ERROR", "OK")
+    nodes = sorted((span for span in traced.spans if span.get("fan_out.item_count")), key=lambda span: span.start)
+    began, went_on = (node["fan_out.rolled_forward"] for node in nodes)
+    assert began == 0 < went_on < COUNT
 
 
 def test_the_correlation_id_is_on_every_span(traced: Trace) -> None:
