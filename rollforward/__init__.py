@@ -9,8 +9,11 @@ if TYPE_CHECKING:
     from backends.llm.chat import OpenAIChat
     from backends.llm.completion import Completion
     from backends.llm.error import ProviderError
+    from backends.opening import open_logs
     from backends.telemetry.otel.observer import OTelObserver
     from backends.telemetry.otel.options import TracingOptions
+    from orchestrator.capture.line import LogLine, LogStream
+    from orchestrator.capture.logger import instance_logger
     from orchestrator.checkpoint.migration import (
         StateMigration,
         StateMigrationAmbiguous,
@@ -89,11 +92,14 @@ if TYPE_CHECKING:
         CaughtException,
         CheckpointSavedEvent,
         FailureIsolatedEvent,
+        InstanceLogEvent,
         NodeEvent,
         Phase,
         SaveKind,
     )
     from orchestrator.observers.llm_event import LlmCompletionEvent, LlmFailedEvent
+    from orchestrator.observers.log_observer import LoggingObserver
+    from orchestrator.observers.log_store import LogRow, LogStore, MemoryLogStore, read_logs
     from orchestrator.observers.subscription import Observer, RemoveHandle
     from orchestrator.redaction import add_redactor
     from orchestrator.reducer import (
@@ -140,6 +146,7 @@ __all__ = [
     "GraphError",
     "GraphNotFound",
     "InstanceFailure",
+    "InstanceLogEvent",
     "InstanceLost",
     "InstanceTimeLimitExceeded",
     "ItemResult",
@@ -148,9 +155,15 @@ __all__ = [
     "LlmCompletionEvent",
     "LlmFailedEvent",
     "LocalExecutor",
+    "LogLine",
+    "LogRow",
+    "LogStore",
+    "LogStream",
+    "LoggingObserver",
     "MapHandle",
     "MapOptions",
     "MapRun",
+    "MemoryLogStore",
     "MetadataRefused",
     "NodeEvent",
     "NodeException",
@@ -213,18 +226,26 @@ __all__ = [
     "exponential_jitter_backoff",
     "get_invocation_metadata",
     "idempotency_key",
+    "instance_logger",
     "is_cancelled",
     "last_write_wins",
     "map",
     "merge",
     "merge_all",
     "merge_by_key",
+    "open_logs",
+    "read_logs",
     "set_invocation_metadata",
     "start_map",
     "token",
 ]
 
 _HOMES = {
+    "backends.opening": ("open_logs",),
+    "orchestrator.capture.line": ("LogLine", "LogStream"),
+    "orchestrator.capture.logger": ("instance_logger",),
+    "orchestrator.observers.log_observer": ("LoggingObserver",),
+    "orchestrator.observers.log_store": ("LogRow", "LogStore", "MemoryLogStore", "read_logs"),
     "backends.llm.chat": ("OpenAIChat",),
     "backends.llm.completion": ("Completion",),
     "backends.llm.error": ("ProviderError",),
@@ -307,6 +328,7 @@ _HOMES = {
         "CaughtException",
         "CheckpointSavedEvent",
         "FailureIsolatedEvent",
+        "InstanceLogEvent",
         "NodeEvent",
         "Phase",
         "SaveKind",

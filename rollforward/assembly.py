@@ -17,6 +17,8 @@ from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.graph.registry import registry
+from orchestrator.instance.kept import in_ledger
+from orchestrator.instance.output import OutputOptions
 from orchestrator.instance.run import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.ledger.protocol import WorkerRegistry
@@ -25,6 +27,7 @@ from orchestrator.observers.observation import Observation
 from orchestrator.observers.tracing import Tracing, Untraced
 from orchestrator.seal import Seal
 from rollforward.liveness import is_dead
+from rollforward.observers import opened_observers
 from workers.code_version import code_version
 from workers.dispatch import CeleryExecutor
 from workers.opening import RedisNotNamed, open_worker_ledger
@@ -67,7 +70,8 @@ async def assembled(settings: Settings, executor: ExecutorName, *, meter: Meter 
         else:
             stack.callback(workers.close)
             lane = await stack.enter_async_context(_celery_lane(settings, workers))
-        observation = Observation(tracing=tracing)
+        observers = await stack.enter_async_context(opened_observers(settings))
+        observation = Observation.by(observers).beside(Observation(tracing=tracing))
         options = _options(settings, meter)
         orchestrator = Orchestrator(store, lane=lane, options=options, is_dead=is_dead, observation=observation)
         yield Assembly(store, lane, orchestrator, workers)
@@ -113,7 +117,14 @@ async def _opened_tracing(settings: Settings) -> AsyncIterator[Tracing]:
 @asynccontextmanager
 async def _local_lane(settings: Settings, tracing: Tracing) -> AsyncIterator[Lane]:
     ledger = MemoryLedger(max_bytes=settings.max_item_bytes)
-    runtime = Runtime(worker="local", find=registry.find, code_version=code_version(settings), tracing=tracing)
+    runtime = Runtime(
+        worker="local",
+        find=registry.find,
+        code_version=code_version(settings),
+        keep=in_ledger(ledger.progress),
+        tracing=tracing,
+        output=OutputOptions(capture=settings.capture),
+    )
     executor = LocalExecutor(ledger, runtime)
     try:
         yield Lane(ledger=ledger, executor=executor)
@@ -130,4 +141,5 @@ def _options(settings: Settings, meter: Meter) -> Options:
         max_item_bytes=settings.max_item_bytes,
         code_version=code_version(settings),
         meter=meter,
+        capture=settings.capture,
     )

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, as_completed
@@ -74,6 +75,8 @@ def claim(message: Message, process: ProcessRuntime) -> list[Lease]:
         process.meter.add(WORKER_DELIVERIES, (message.graph,), len(leases))
         for lease in leases:
             lease.is_told = in_company
+            # Only pools of processes hand out messages on the main thread: one at a time.
+            lease.is_alone = len(leases) == 1 and threading.current_thread() is threading.main_thread()
             process.leases.add(lease)
             crashpoint("after_claim_before_run")
     return leases
@@ -156,7 +159,8 @@ async def _run(lease: Lease, briefing: Briefing, process: ProcessRuntime) -> Rep
     lease.task = asyncio.current_task()
     if lease.cancellation.is_requested and lease.task is not None:
         lease.task.cancel()
-    return await run_instance(lease.work, briefing, process.runtime, lease.cancellation)
+    runtime = process.lone_runtime if lease.is_alone else process.runtime
+    return await run_instance(lease.work, briefing, runtime, lease.cancellation)
 
 
 def _look_for_what_goes_on(done: Report, lease: Lease, process: ProcessRuntime) -> None:

@@ -18,7 +18,8 @@ from orchestrator.observers.metric import WORKER_LEASES
 class Lease:
     """One claim under way. `is_lost` says that its slot was given to another, so that its report is void.
 
-    `has_begun` says that its code runs or is about to, `is_told` that the ledger has it as in company.
+    `has_begun` says that its code runs or is about to, `is_told` that the ledger has it as in company, and `is_alone`
+    that nothing else runs in this process meanwhile.
     `heard_at` is when the ledger last extended it, by this process's clock.
     """
 
@@ -27,6 +28,7 @@ class Lease:
     is_lost: bool = False
     has_begun: bool = False
     is_told: bool = False
+    is_alone: bool = False
     heard_at: float = field(default_factory=time.monotonic)
     task: asyncio.Task[object] | None = None
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from orchestrator.errors import LedgerLost, LedgerUnavailable
 from orchestrator.execution.briefing import Briefing
 from orchestrator.graph.registry import registry
 from orchestrator.instance.kept import in_ledger
+from orchestrator.instance.output import OutputOptions
 from orchestrator.instance.run import Runtime
 from orchestrator.ledger.claim import Claimed
 from orchestrator.observers.meter import UNMETERED, Meter
@@ -38,6 +40,7 @@ GRAPHS_KEPT = 256
 class ProcessRuntime:
     """The loop, the ledger and the leases of this process; `is_spent` once it should make way for another.
 
+    `lone_runtime` is for instances that have the process to themselves.
     Nothing in it survives a fork: `current` makes a new one where the process is another.
     """
 
@@ -57,8 +60,14 @@ class ProcessRuntime:
         find = lru_cache(maxsize=GRAPHS_KEPT)(registry.find)
         keep = in_ledger(self.ledger.progress)
         self.runtime = Runtime(
-            worker=worker, find=find, code_version=code_version(settings), keep=keep, tracing=tracing or Untraced()
+            worker=worker,
+            find=find,
+            code_version=code_version(settings),
+            keep=keep,
+            tracing=tracing or Untraced(),
+            output=OutputOptions(capture=settings.capture),
         )
+        self.lone_runtime = replace(self.runtime, output=replace(self.runtime.output, is_alone=True))
         self._briefings = lru_cache(maxsize=BRIEFINGS_KEPT)(self._fetch_briefing)
         self._beat_ledger = open_worker_ledger(settings)
         self._heartbeat = Heartbeat(

@@ -1,8 +1,9 @@
 """Every setting of the product, read once: flag > environment > `[tool.rollforward]` in pyproject.toml > default."""
 
+import logging
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -14,6 +15,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from orchestrator.capture.capture import DEFAULT_LOG_BYTES, LEAST_LOG_BYTES, CaptureOptions
 from orchestrator.report import DEFAULT_PAYLOAD_BYTES
 
 DEFAULT_LEASE_SECONDS = 15.0
@@ -51,6 +53,8 @@ class Settings(BaseSettings):
     process that has come to use more than `child_memory_mb` is replaced between two messages. `metrics` is `off`, or a
     port or `host:port` where a server or a worker shows what it counts. `trace_share` of a fan-out's instances are
     traced, at most `trace_most`, where the environment asks for traces (`OTEL_...`).
+    `logs` is where the output of instances is kept: `on` for beside the checkpoints, `off`, or a URL. A worker takes
+    `log_bytes` of an instance's output, and its log records from `log_level` on.
     """
 
     model_config = SettingsConfigDict(
@@ -82,6 +86,9 @@ class Settings(BaseSettings):
     code_version: str | None = None
     trace_share: float = Field(default=1.0, ge=0, le=1)
     trace_most: int = Field(default=1000, ge=0)
+    logs: str = "on"
+    log_bytes: int = Field(default=DEFAULT_LOG_BYTES, ge=LEAST_LOG_BYTES)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
     @field_validator("heartbeat_seconds")
     @classmethod
@@ -107,6 +114,11 @@ class Settings(BaseSettings):
                 {"value": value},
             )
         return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_capitals(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
 
     @field_validator("graphs", "secret", mode="before")
     @classmethod
@@ -135,6 +147,16 @@ class Settings(BaseSettings):
     def seal_keys(self) -> tuple[str, ...]:
         """The keys of `Seal`, in plain text."""
         return tuple(key.get_secret_value() for key in self.secret)
+
+    @property
+    def capture(self) -> CaptureOptions:
+        """How much of an instance's output is taken."""
+        return CaptureOptions(self.log_bytes, logging.getLevelNamesMapping()[self.log_level])
+
+    @property
+    def logs_url(self) -> str | None:
+        """Where the output of instances is kept; None where it is not."""
+        return {"on": self.checkpoint_url, "off": None}.get(self.logs, self.logs)
 
     @property
     def broker(self) -> str | None:

@@ -54,6 +54,7 @@ class Capture:
 
     def fail(self, traceback: str) -> None:
         """Take the traceback that the instance ended with."""
+        self.catch_up()
         with self._turn():
             self._add(LogStream.LOG, [_one_record(traceback)], level="ERROR", logger=INSTANCE_LOGGER)
 

@@ -1,10 +1,11 @@
 """Where instances go: a ledger and the executor that works from it."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
+from orchestrator.capture.capture import CaptureOptions
 from orchestrator.errors import Fenced, LedgerLost, OperatorError
 from orchestrator.execution.executor import Executor
 from orchestrator.ledger.protocol import LedgerReader, OrchestratorLedger
@@ -39,7 +40,8 @@ class Options:
 
     `owner` is the text of an `Owner`. `lease` is the orchestrator's own on a run; `instance_lease` is a worker's on an
     instance, `heartbeat` how often a worker extends it. After `claim_deadline` the message of a queued instance may be
-    lost: where there is evidence, it is sent again, which costs one refused claim where it was not.
+    lost: where there is evidence, it is sent again, which costs one refused claim where it was not. `capture` says how
+    much is taken of the output of instances that run here.
     """
 
     owner: str
@@ -51,4 +53,5 @@ class Options:
     max_deliveries: int = 3
     max_item_bytes: int = DEFAULT_PAYLOAD_BYTES
     code_version: str | None = None
+    capture: CaptureOptions = field(default_factory=CaptureOptions)
     meter: Meter = UNMETERED

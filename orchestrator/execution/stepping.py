@@ -6,6 +6,7 @@ from orchestrator.execution.frame import Frame
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.instance.kept import Keep, in_ledger
+from orchestrator.instance.output import OutputOptions
 from orchestrator.instance.run import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.observers.tracing import Tracing, Untraced
@@ -30,6 +31,7 @@ def stepping_lane(frame: Frame, options: Options, *, keep: Keep) -> Lane:
         fan_outs=frame.fan_outs,
         emitter=frame.emitter,
         tracing=frame.tracing,
+        output=OutputOptions(capture=options.capture),
         keep=keep,
     )
     return Lane(ledger=ledger, executor=LocalExecutor(ledger, runtime, slots=SLOTS))
@@ -44,5 +46,6 @@ def local_lane(graph: "Graph[Any]", options: Options, *, slots: int = 64, tracin
         code_version=options.code_version,
         keep=in_ledger(ledger.progress),
         tracing=tracing or Untraced(),
+        output=OutputOptions(capture=options.capture),
     )
     return Lane(ledger=ledger, executor=LocalExecutor(ledger, runtime, slots=slots))

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -82,6 +83,7 @@ class Kept:
         self._reports = {one.report.slot: one.report for one in self._found if isinstance(one, NestedReported)}
         self._entered: set[str] = set()
         self._waiting: list[bytes] = []
+        self._asked: list[Callable[[], None]] = []
         self._sending: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -140,6 +142,15 @@ class Kept:
             self._add(NodeCompleted(step))
         await self._sent()
 
+    @contextmanager
+    def asking(self, tell: Callable[[], None]) -> Iterator[None]:
+        """In here, have `tell` add its events to those that are sent, before they are."""
+        self._asked.append(tell)
+        try:
+            yield
+        finally:
+            self._asked.remove(tell)
+
     def begin(self) -> None:
         """Tell once a second what happens, from now on."""
         if self._keep is not None:
@@ -183,6 +194,8 @@ class Kept:
                 return
 
     def _next(self) -> list[bytes]:
+        for tell in tuple(self._asked):
+            tell()
         events = self._events()
         told = [write_entry(EventsTold(self._invocation_id, self._delivery, events))] if events else []
         entries, self._waiting = [*told, *self._waiting], []

@@ -21,6 +21,7 @@ from orchestrator.identity import Level
 from orchestrator.instance.inline import InlineFanOuts
 from orchestrator.instance.journal import InstanceJournal
 from orchestrator.instance.kept import Keep, Kept
+from orchestrator.instance.output import OutputOptions, output_told
 from orchestrator.ledger.claim import Claimed
 from orchestrator.metadata import Metadata
 from orchestrator.middleware.cause_chain import error_record
@@ -47,7 +48,7 @@ class Runtime:
     `worker` is its name, as reports carry it. `find` gives the graph of a name and a fingerprint, or raises
     GraphNotFound. `fan_outs` runs the fan-outs that are nested in an instance; by default they run inline, here.
     `emitter` takes the events at once; without one they are collected and travel with the report.
-    `tracing` opens the spans of what runs here.
+    `tracing` opens the spans of what runs here, and `output` says how what it puts out is taken.
     `keep` stores what an instance tells while it runs; `kept` is the outermost instance's, for those nested in it.
     """
 
@@ -59,6 +60,7 @@ class Runtime:
     keep: Keep | None = None
     kept: Kept | None = None
     tracing: Tracing = field(default_factory=Untraced)
+    output: OutputOptions = field(default_factory=OutputOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,11 @@ async def run_instance(work: Claimed, briefing: Briefing, runtime: Runtime, canc
         call = _call(work, briefing, site, attempts)
         own = None if runtime.kept else kept
         voice.running(started_at)
-        with _traced(work, briefing, site, worker=runtime.worker) as tell:
+        output = output_told(frame, work, runtime.output, worker=runtime.worker, kept=kept)
+        with _traced(work, briefing, site, worker=runtime.worker) as tell, output as tell_error:
             ended = await attempt(call if own is None else _keeping(call, own), briefing, cancellation)
             tell(ended)
+            tell_error(ended.error)
     times = Times(started_at, time.perf_counter() - clock, max(attempts.count, 1))
     trail = _trail(ended, journal, voice.left(collected), written=scope.written)
     return report_of(work, briefing, runtime, ended=ended, times=times, trail=trail)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from orchestrator.capture.line import LogLine
 from orchestrator.report import CauseLink, ErrorRecord
 
 
@@ -18,6 +19,7 @@ class Phase(StrEnum):
     INSTANCE = "instance"
     INVOCATION = "invocation"
     LLM = "llm"
+    LOGGED = "logged"
 
     @property
     def travels(self) -> bool:
@@ -226,3 +228,27 @@ class InvocationEvent(Event):
     @property
     def phases(self) -> frozenset[Phase]:
         return frozenset({Phase.INVOCATION})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceLogEvent(Event):
+    """An instance has put out lines. Only observers that ask for this phase are told.
+
+    The place is the fan-out's, and the chains end with the instance itself. Each delivery is a `source` of its own,
+    whose lines are numbered from 1; those of a delivery that was lost were told as far as they had come.
+    """
+
+    key: str | None = None
+    delivery: int
+    worker: str
+    source: str
+    first_number: int
+    lines: tuple[LogLine, ...]
+
+    @property
+    def phases(self) -> frozenset[Phase]:
+        return frozenset({Phase.LOGGED})
+
+    @property
+    def sameness(self) -> Hashable:
+        return (self.source, self.first_number)

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
+from orchestrator.errors import CallerError
+
 Row = TypeVar("Row")
 
 log = logging.getLogger(__name__)
@@ -20,8 +22,8 @@ class Outbox(Generic[Row]):
     """Writes rows by `write`, in order, within `every_seconds`; `what` names them in its log.
 
     As soon as `batch_rows` wait they are written. A batch has no more of them, and one that cannot be written is tried
-    again. When more than `most_waiting` rows wait, the oldest are dropped: they are counted in `dropped`. `health` says
-    why rows wait. Nothing of it is ever raised to whoever adds.
+    again, unless the store refuses what it holds; `health` says why. When more than `most_waiting` rows wait, the
+    oldest are dropped, and all that are given up are counted in `dropped`. Nothing of it is ever raised to whoever adds.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Outbox(Generic[Row]):
         async with self._turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(min(self._batch_rows, len(self._waiting)))]
-                if not await self._is_written(batch):
+                if not await self._is_settled(batch):
                     return
 
     async def close(self) -> None:
@@ -70,12 +72,13 @@ class Outbox(Generic[Row]):
         self._drop(len(self._waiting))
 
     async def _write_soon(self) -> None:
-        pause_seconds = self._every_seconds
-        while self._waiting:
+        pause_seconds, is_empty = self._every_seconds, False
+        while not is_empty:
             if self.health is not None or len(self._waiting) < self._batch_rows:
                 self._pause = asyncio.get_running_loop().create_future()
                 await asyncio.wait({self._pause}, timeout=pause_seconds)
             await self.flush()
+            is_empty = not self._waiting
             pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS) if self.health else self._every_seconds
 
     def _end_pause(self) -> None:
@@ -83,19 +86,22 @@ class Outbox(Generic[Row]):
             # Whoever adds may do so in another loop.
             self._pause.get_loop().call_soon_threadsafe(_resolve, self._pause)
 
-    async def _is_written(self, batch: Sequence[Row]) -> bool:
-        is_written = False
+    async def _is_settled(self, batch: Sequence[Row]) -> bool:
+        is_settled = False
         try:
             await self._write(batch)
-            is_written = True
+            is_settled = True
+            self._note(None)
+        except CallerError as error:
+            # It will not be taken later either.
+            is_settled = True
+            self._count(len(batch), str(error))
         except Exception as error:  # noqa: BLE001 - observers must not disturb the run
             self._note(str(error) or type(error).__name__)
-        else:
-            self._note(None)
         finally:
-            if not is_written:
+            if not is_settled:
                 self._waiting.extendleft(reversed(batch))
-        return is_written
+        return is_settled
 
     def _note(self, health: str | None) -> None:
         if health is not None and self.health is None:
@@ -105,12 +111,14 @@ class Outbox(Generic[Row]):
         self.health = health
 
     def _drop(self, count: int) -> None:
-        if count <= 0:
-            return
-        if not self.dropped:
-            log.error("%s dropped, too many wait", self._what, extra={"count": count, "error": self.health})
         for _ in range(count):
             self._waiting.popleft()
+        if count > 0:
+            self._count(count, self.health)
+
+    def _count(self, count: int, reason: str | None) -> None:
+        if not self.dropped:
+            log.error("%s dropped", self._what, extra={"count": count, "error": reason})
         self.dropped += count
 
 

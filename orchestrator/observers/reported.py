@@ -12,7 +12,7 @@ from orchestrator.fan_out.entry import EventsTold
 from orchestrator.graph.enclosing import levels_along
 from orchestrator.identity import Lineage
 from orchestrator.observers.emitter import Path
-from orchestrator.observers.event import Event, InstanceEvent, Phase, SaveKind
+from orchestrator.observers.event import Event, InstanceEvent, InstanceLogEvent, Phase, SaveKind
 from orchestrator.observers.instance_place import InstancePlace
 from orchestrator.observers.instance_states import InstanceStates
 from orchestrator.observers.site import boundary_site, node_site
@@ -88,8 +88,11 @@ class ReportedEvents:
 
     def repeated(self, index: int, told: EventsTold) -> None:
         known = self._known(index, told)
-        for event, _ in self._decoded(index, told, lambda own: own):
+        for event, path in self._decoded(index, told, lambda own: own):
             known.notes(event)
+            if isinstance(event, InstanceLogEvent):
+                # Whoever keeps lines knows them by their numbers, and the earlier owner may have kept none of them.
+                self._frame.emitter.emit(event, path)
             if self._is_own(event):
                 self._states.passed_over(event)
 

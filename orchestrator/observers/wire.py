@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import StateValidationError
 from orchestrator.graph.enclosing import graphs_along
 from orchestrator.observers.emitter import Path
-from orchestrator.observers.event import Event, FailureIsolatedEvent, InstanceEvent, NodeEvent
+from orchestrator.observers.event import Event, FailureIsolatedEvent, InstanceEvent, InstanceLogEvent, NodeEvent
 from orchestrator.observers.instance_wire import instance_event, instance_fields
 from orchestrator.observers.llm_event import LlmCompletionEvent, LlmFailedEvent
 from orchestrator.observers.llm_wire import completion_event, completion_fields, failed_event, failed_fields
+from orchestrator.observers.log_wire import log_event, log_fields
 from orchestrator.observers.node_wire import failure_isolated_event, failure_isolated_fields, node_event, node_fields
 from orchestrator.observers.origin import Origin
 from orchestrator.reading import read_json, refusing, sound
@@ -38,6 +39,7 @@ _KINDS: Mapping[str, _Kind] = {
     "llm_completion": _Kind(LlmCompletionEvent, completion_fields, completion_event),
     "llm_failed": _Kind(LlmFailedEvent, failed_fields, failed_event),
     "instance": _Kind(InstanceEvent, instance_fields, instance_event),
+    "logged": _Kind(InstanceLogEvent, log_fields, log_event),
 }
 _NAMES = {kind.event: name for name, kind in _KINDS.items()}
 

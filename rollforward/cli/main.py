@@ -18,6 +18,7 @@ _VERBS = {
     "ls": "List runs.",
     "status": "Show where a run stands, and what is wrong.",
     "items": "Show the instances of a run.",
+    "logs": "Print what the instances of a run put out.",
     "errors": "Show what failed in a run.",
     "results": "Print what the instances of a run gave.",
     "verify": "Prove that the record of a run adds up.",

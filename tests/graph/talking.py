@@ -1,69 +1,83 @@
-"""Instances that log a line, and say in the metadata who they are."""
+"""A fan-out whose instances print, log and start processes; `act` says how."""
 
+import asyncio
 import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Annotated, Any
 
-from rollforward import END, GraphBuilder, State, append, get_invocation_metadata, set_invocation_metadata
+from rollforward import END, GraphBuilder, State, append, instance_logger
 
-log = logging.getLogger(__name__)
-
-
-class Piece(State):
-    """One item."""
-
-    name: str = ""
-    held: dict[str, Any] = {}
+log = logging.getLogger("talking")
+say = print
 
 
-class Whole(State):
-    """All items, and what metadata each had."""
-
-    names: list[str] = []
-    held: Annotated[list[dict[str, Any]], append] = []
-    after: dict[str, Any] = {}
-
-
-def say(piece: Piece) -> dict[str, object]:
-    """Log and write, in a thread."""
-    set_invocation_metadata(name=piece.name)
-    log.warning("said", extra={"index": "mine"} if piece.name == "own" else None)
-    return {}
+class Speaker(State):
+    number: int = 0
+    act: str = "speak"
+    folder: str = ""
+    words: int = 0
 
 
-async def read(_piece: Piece) -> dict[str, object]:
-    """Give what holds here."""
-    return {"held": dict(get_invocation_metadata())}
+class Speakers(State):
+    numbers: list[int] = []
+    act: str = "speak"
+    folder: str = ""
+    words: Annotated[list[int], append] = []
 
 
-async def after(_whole: Whole) -> dict[str, object]:
-    """Give what holds behind the fan-out."""
-    return {"after": dict(get_invocation_metadata())}
+async def speak(speaker: Speaker) -> dict[str, Any]:
+    """Say something in every way that there is."""
+    say(f"out {speaker.number}")
+    say(f"err {speaker.number}", file=sys.stderr)
+    log.info("logged %d", speaker.number)
+    instance_logger().warning("of the instance, password=hunter2")
+    return await asyncio.to_thread(_in_detail, speaker)
 
 
-piece = (
-    GraphBuilder(Piece)
-    .add_node("say", say)
-    .add_node("read", read)
-    .set_entry("say")
-    .add_edge("say", "read")
-    .add_edge("read", END)
-    .compile()
-)
+def _in_detail(speaker: Speaker) -> dict[str, Any]:
+    match speaker.act:
+        case "child":
+            subprocess.run(["/bin/sh", "-c", "echo child out; echo child err >&2"], check=True)
+            os.write(1, b"raw \xff\n")
+        case "fail":
+            raise ValueError(f"speaker {speaker.number} is hoarse")
+        case "flood":
+            for number in range(10_000):
+                say(f"{speaker.number}: {number}")
+        case "wait":
+            _wait(speaker)
+    return {"words": speaker.number}
+
+
+def _wait(speaker: Speaker) -> None:
+    """Say which process this is, and wait until a test lets it end; it says that, too."""
+    folder = Path(speaker.folder)
+    (folder / f"started-{speaker.number}-{os.getpid()}").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.02)
+    say(f"went {speaker.number}")
+
+
+speaker = GraphBuilder(Speaker).add_node("speak", speak).set_entry("speak").add_edge("speak", END).compile()
 
 graph = (
-    GraphBuilder(Whole)
+    GraphBuilder(Speakers)
     .add_fan_out_node(
-        "pieces",
-        subgraph=piece,
-        items_field="names",
-        item_field="name",
-        collect_field="held",
-        target_field="held",
-        key=str,
+        "speakers",
+        subgraph=speaker,
+        items_field="numbers",
+        item_field="number",
+        collect_field="words",
+        target_field="words",
+        inputs={"act": "act", "folder": "folder"},
+        error_policy="collect",
+        key=lambda number: f"speaker-{number}",
     )
-    .add_node("after", after)
-    .set_entry("pieces")
-    .add_edge("pieces", "after")
-    .add_edge("after", END)
-    .compile(name="talking")
+    .set_entry("speakers")
+    .add_edge("speakers", END)
+    .compile("talking")
 )

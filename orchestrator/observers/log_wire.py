@@ -1,0 +1,47 @@
+"""How the output of instances travels."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from orchestrator.capture.line import LogLine, LogStream
+from orchestrator.capture.text import plain
+from orchestrator.observers.event import InstanceLogEvent
+from orchestrator.observers.origin import Origin
+from orchestrator.reading import sound
+
+_PLAIN = ("key", "delivery", "worker", "source", "first_number")
+
+
+def log_fields(event: InstanceLogEvent) -> dict[str, Any]:
+    """The own fields of an event, as JSON."""
+    return {**{name: getattr(event, name) for name in _PLAIN}, "lines": [_line_fields(line) for line in event.lines]}
+
+
+def log_event(told: Mapping[str, Any], place: Mapping[str, Any], _origin: Origin) -> InstanceLogEvent:
+    """The event from its own fields and its place again."""
+    event = InstanceLogEvent(
+        **place, **{name: told[name] for name in _PLAIN}, lines=tuple(_line(fields) for fields in told["lines"])
+    )
+    is_placed = len(event.namespace) == len(event.fan_out_index_chain) == len(event.branch_name_chain)
+    if not is_placed or event.fan_out_index_chain[-1:] in ((), (None,)):
+        raise ValueError("its place")
+    return sound(event)
+
+
+def _line_fields(line: LogLine) -> list[Any]:
+    rare = [line.level, line.logger, line.is_cut] if line.level or line.logger or line.is_cut else []
+    return [line.stream, line.at.timestamp(), line.text, *rare]
+
+
+def _line(fields: list[Any]) -> LogLine:
+    stream, at, text, *rare = fields
+    level, logger, is_cut = rare or (None, None, False)
+    return LogLine(
+        stream=LogStream(stream),
+        at=datetime.fromtimestamp(at, UTC),
+        text=plain(text),
+        level=level,
+        logger=logger,
+        is_cut=is_cut,
+    )
