@@ -23,7 +23,7 @@ class Outbox(Generic[Row]):
 
     As soon as `batch_rows` wait they are written. A batch has no more of them, and one that cannot be written is tried
     again, unless the store refuses what it holds; `health` says why. When more than `most_waiting` rows wait, the
-    oldest are dropped, and all that are given up are counted in `dropped`. Nothing of it is ever raised to whoever adds.
+    oldest are dropped. All that are given up are counted in `dropped`. Nothing is ever raised to whoever adds.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Outbox(Generic[Row]):
         except CallerError as error:
             # It will not be taken later either.
             is_settled = True
-            self._count(len(batch), str(error))
+            self._give_up(len(batch), "the store refuses them", str(error))
         except Exception as error:  # noqa: BLE001 - observers must not disturb the run
             self._note(str(error) or type(error).__name__)
         finally:
@@ -114,11 +114,11 @@ class Outbox(Generic[Row]):
         for _ in range(count):
             self._waiting.popleft()
         if count > 0:
-            self._count(count, self.health)
+            self._give_up(count, "too many wait", self.health)
 
-    def _count(self, count: int, reason: str | None) -> None:
+    def _give_up(self, count: int, why: str, error: str | None) -> None:
         if not self.dropped:
-            log.error("%s dropped", self._what, extra={"count": count, "error": reason})
+            log.error("%s dropped, %s", self._what, why, extra={"count": count, "error": error})
         self.dropped += count
 
 
