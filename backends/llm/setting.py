@@ -72,6 +72,7 @@ class ChatSettings:
             _demand(getattr(self, name) > timedelta(0), name, "a timedelta of more than 0")
         _demand(self.max_connections >= 1, "max_connections", "1 or more")
         _demand(self.payload_max_bytes >= 0, "payload_max_bytes", "0 or more")
+        _demand(all(map(_is_sendable, self.headers.items())), "headers", "names and values of printable ASCII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +126,16 @@ class Key:
         key = told.strip()
         if not key:
             return {}
-        if not (key.isascii() and key.isprintable()):
+        if not _is_sendable(("authorization", key)):
             raise ValueError("it has characters that no header carries")
         return {"authorization": f"Bearer {key}"}
 
     def _secret(self) -> str:
         return self.given.get_secret_value() if isinstance(self.given, SecretStr) else ""
+
+
+def _is_sendable(header: tuple[str, str]) -> bool:
+    return all(isinstance(part, str) and part.isascii() and part.isprintable() for part in header)
 
 
 def _demand(is_fine: bool, setting: str, expected: str) -> None:

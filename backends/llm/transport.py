@@ -15,7 +15,7 @@ from backends.llm.reply import Reply
 from backends.llm.setting import MAX_RESPONSE_BYTES, ChatSettings, Server
 from orchestrator.redaction import redacted
 
-_UNSENDABLE = (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL)
+_UNSENDABLE = (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError)
 
 
 class HttpTransport:

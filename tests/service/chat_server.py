@@ -33,14 +33,16 @@ class Asked:
 class Answer:
     """What is sent back: a body as JSON, or text and bytes as they are.
 
-    `delay_seconds` pass first. `cut_after` cuts the connection off after so many bytes of the body; where it is 0,
-    not even a status is sent.
+    `delay_seconds` pass first, and `pause_seconds` between pieces of `piece_bytes`. `cut_after` cuts the connection off
+    after so many bytes of the body; where it is 0, not even a status is sent.
     """
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_seconds: float = 0.0
+    piece_bytes: int = 1 << 30
+    pause_seconds: float = 0.0
     cut_after: int | None = None
 
     @property
@@ -176,6 +178,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.closing.wait(answer.delay_seconds)
         self._send(answer)
 
+    def _write(self, content: bytes, answer: Answer) -> None:
+        for begin in range(0, max(len(content), 1), answer.piece_bytes):
+            self.wfile.write(content[begin : begin + answer.piece_bytes])
+            self.wfile.flush()
+            if answer.pause_seconds and self.server.closing.wait(answer.pause_seconds):
+                return
+
     def log_message(self, *_: Any) -> None:
         """Nobody reads it."""
 
@@ -187,8 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
             self.send_header("content-length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content[: answer.cut_after])
-            self.wfile.flush()
+            self._write(content[: answer.cut_after], answer)
         if answer.cut_after is not None:
             self.close_connection = True
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _HANG_UP_AT_ONCE)

@@ -114,7 +114,7 @@ def one(node: Any, *middleware: Any) -> CompiledGraph[One]:
     return builder.set_entry("ask").add_edge("ask", END).compile()
 
 
-def many(node: Any, *middleware: Any) -> CompiledGraph[Many]:
+def many(node: Any, *middleware: Any, around: Any = ()) -> CompiledGraph[Many]:
     builder = GraphBuilder(Many).add_fan_out_node(
         "each",
         subgraph=one(node, *middleware),
@@ -123,6 +123,7 @@ def many(node: Any, *middleware: Any) -> CompiledGraph[Many]:
         collect_field="text",
         target_field="texts",
         concurrency=8,
+        instance_middleware=around,
     )
     return builder.set_entry("each").add_edge("each", END).compile()
 
@@ -202,7 +203,7 @@ async def test_branches_are_told_apart() -> None:
     assert sorted(event.branch_name or "" for event in seen.calls()) == ["left", "right"]
 
 
-async def test_middleware_tells_of_the_instance_that_it_is_around() -> None:
+async def test_middleware_of_a_node_tells_of_the_node() -> None:
     chat = answering(ok)
 
     async def guard(state: Any, call_next: Any) -> Any:
@@ -216,6 +217,23 @@ async def test_middleware_tells_of_the_instance_that_it_is_around() -> None:
     assert sorted((event.namespace, event.fan_out_index) for event in seen.calls()) == [
         (("each", "ask"), 0),
         (("each", "ask"), 1),
+    ]
+
+
+async def test_middleware_of_instances_tells_of_the_instance() -> None:
+    chat = answering(ok)
+
+    async def guard(state: Any, call_next: Any) -> Any:
+        await chat.complete(ASK)
+        return await call_next(state)
+
+    async def nothing(_state: One) -> dict[str, str]:
+        return {"text": "x"}
+
+    seen = await told(many(nothing, around=(guard,)), Many(items=[1, 2]))
+    assert sorted((event.namespace, event.fan_out_index_chain) for event in seen.calls()) == [
+        (("each",), (0,)),
+        (("each",), (1,)),
     ]
 
 

@@ -55,11 +55,15 @@ def test_a_key_is_not_taken_for_the_name_of_a_variable(key: str) -> None:
         {"read_timeout": timedelta(0)},
         {"max_connections": 0},
         {"payload_max_bytes": -1},
+        {"headers": {"x-key": "hunter2\n"}},
+        {"headers": {"x-key": "hünter2"}},
+        {"headers": {"x-key": 2}},
     ],
 )
-def test_limits_that_permit_nothing_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ChatSettingsRefused, match=next(iter(options))):
+def test_settings_with_which_nothing_can_be_sent_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ChatSettingsRefused, match=next(iter(options))) as raised:
         OpenAIChat(URL, "m", **options)
+    assert "nter2" not in str(raised.value)
 
 
 def test_what_is_printed_shows_no_key() -> None:
