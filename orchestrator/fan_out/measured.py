@@ -10,6 +10,7 @@ from orchestrator.ledger.view import LiveInstance, LiveState
 from orchestrator.observers import metric
 from orchestrator.observers.meter import UNMETERED, Meter
 from orchestrator.observers.metric import Metric
+from orchestrator.report import Outcome
 
 if TYPE_CHECKING:
     from orchestrator.identity import Slot
@@ -76,8 +77,8 @@ class Measured:
         outcomes = Counter(row.report.outcome for row in rows)
         for outcome, count in outcomes.items():
             self._meter.add(metric.RECORDED, (*self._labels, outcome.value), count)
-        for row in rows:
-            report = row.report
+        # One that was given up was never timed.
+        for report in (row.report for row in rows if row.report.outcome is not Outcome.LOST):
             self._meter.observe(metric.DURATION, report.duration_seconds, (*self._labels, report.outcome.value))
 
     def lost(self, count: int) -> None:

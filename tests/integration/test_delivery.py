@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from backends.ledgers.redis.orchestrator import RedisLedger
+from backends.telemetry.prometheus import PrometheusMeter, WithoutCreated
 from orchestrator.bitmap import Bitmap
 from orchestrator.execution.briefing import Briefing
 from orchestrator.identity import FanOutKey, Slot
 from orchestrator.ledger.view import Opening, QueuedItem
+from orchestrator.observers.metric import METRICS_OF_WORKER_PROCESSES
 from orchestrator.report import Outcome
 from tests.graph import tiny
 from workers.delivery import deliver
@@ -61,8 +63,13 @@ async def ledger(redis_url):
 
 
 @pytest.fixture
-def process(redis_url):
-    made = ProcessRuntime(Settings(redis_url=redis_url, graphs=("tests.graph.tiny",)), "w@test")
+def meter():
+    return PrometheusMeter(METRICS_OF_WORKER_PROCESSES)
+
+
+@pytest.fixture
+def process(redis_url, meter):
+    made = ProcessRuntime(Settings(redis_url=redis_url, graphs=("tests.graph.tiny",)), "w@test", meter=meter)
     yield made
     made.close()
 
@@ -72,12 +79,10 @@ async def opened(ledger, briefing, *, epoch):
     await ledger.open(RUN, epoch, Opening(FAN_OUT.id, Bitmap(1), text, Briefing.hash_of(text)))
 
 
-async def delivered(process, happens):
+async def delivered(process, happens, *, fingerprint=BRIEFING.fingerprint):
     """Deliver the message; `happens` is called once the slot is claimed."""
     process.ledger = Overtaken(process.ledger, happens)
-    message = Message(
-        run_id=RUN, fan_out=FAN_OUT.id, places=((0, 0),), graph=BRIEFING.graph, fingerprint=BRIEFING.fingerprint
-    )
+    message = Message(run_id=RUN, fan_out=FAN_OUT.id, places=((0, 0),), graph=BRIEFING.graph, fingerprint=fingerprint)
     return await asyncio.to_thread(deliver, encode(message, process.seal), process)
 
 
@@ -171,3 +176,34 @@ async def test_a_process_that_is_asked_to_end_hands_back_what_it_claimed(ledger,
 async def test_what_a_delivery_has_held_is_company_for_nobody_afterwards(ledger, process):
     (report,) = await delivered(process, lambda: None)
     assert (report.outcome, process.leases.all()) == (Outcome.SUCCEEDED, [])
+
+
+def counts(meter):
+    """The counters that are not 0."""
+    samples = [one for family in WithoutCreated(meter.registry).collect() for one in family.samples]
+    counted = [one for one in samples if one.value and one.name.endswith("_total")]
+    return sorted((one.name.removeprefix("rollforward_worker_"), *one.labels.values(), one.value) for one in counted)
+
+
+async def test_a_report_that_is_not_taken_is_counted_as_stale(ledger, process, meter):
+    worker, loop = process.ledger, asyncio.get_running_loop()
+
+    def given_to_another():
+        worker.release(process.owner, has_died=True)
+        item = QueuedItem(SLOT, tiny.piece.codec.dump_fields({"number": 4}).encode())
+        queueing = ledger.queue(RUN, 1, [item], claim_deadline_seconds=30)
+        asyncio.run_coroutine_threadsafe(queueing, loop).result(timeout=10)
+        worker.claim(RUN, [SLOT], owner="another", token="another", ttl_seconds=30)
+
+    assert await delivered(process, given_to_another) == []
+    assert counts(meter) == [("deliveries_total", "tiny", 1), ("reports_total", "stale", 1)]
+
+
+async def test_an_instance_of_another_version_is_counted_as_declined(ledger, process, meter):
+    assert await delivered(process, lambda: None, fingerprint="0" * 16) == []
+    assert counts(meter) == [("declined_total", 1)]
+
+
+async def test_what_is_run_is_counted_as_claimed_and_reported(ledger, process, meter):
+    await delivered(process, lambda: None)
+    assert counts(meter) == [("deliveries_total", "tiny", 1), ("reports_total", "ok", 1)]

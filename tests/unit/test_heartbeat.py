@@ -5,9 +5,12 @@ import threading
 
 import pytest
 
+from backends.telemetry.prometheus import PrometheusMeter
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.identity import Slot
 from orchestrator.ledger.claim import Beat, Claimed
+from orchestrator.observers.meter import UNMETERED
+from orchestrator.observers.metric import BEAT_GAP
 from tests.service.worker import wait_until
 from workers.heartbeat import Heartbeat
 from workers.lease import Lease, Leases
@@ -41,11 +44,11 @@ def a_lease(index=0, run_id="r"):
     return Lease(Claimed(run_id=run_id, slot=Slot("f", index), token="t", delivery=1, item=b"{}", briefing_hash=""))
 
 
-def a_heartbeat(ledger, loop, *leases):
+def a_heartbeat(ledger, loop, *leases, meter=UNMETERED):
     held = Leases()
     for lease in leases:
         held.add(lease)
-    return Heartbeat(ledger, held, loop, every_seconds=0.01, ttl_seconds=15)
+    return Heartbeat(ledger, held, loop, every_seconds=0.01, ttl_seconds=15, meter=meter)
 
 
 def test_what_is_held_is_beaten_with_one_call_a_run(loop):
@@ -129,3 +132,14 @@ def test_a_loop_outlives_what_tries_to_end_the_process(loop):
     with pytest.raises(KeyboardInterrupt):
         loop.start(interrupt()).result(timeout=5)
     assert loop.start(work()).result(timeout=5) == "done"
+
+
+def test_the_gap_between_two_beats_that_were_heard_is_measured(loop):
+    lease, ledger, meter = a_lease(), Ledger(), PrometheusMeter([BEAT_GAP])
+    lease.heard_at -= 7
+    heartbeat = a_heartbeat(ledger, loop, lease, meter=meter)
+    for ledger.answer in (None, Beat.OK, Beat.OK, Beat.LOST):
+        heartbeat.beat()
+    count, total = (meter.registry.get_sample_value(f"{BEAT_GAP.name}_{end}") for end in ("count", "sum"))
+    # The beat that was not heard is part of the gap.
+    assert (count, round(total or 0)) == (2, 7)

@@ -114,6 +114,15 @@ async def test_a_lost_delivery_is_counted_and_its_instance_queued_again(measured
     assert measured.of("instances_recorded_total") == 12
 
 
+async def test_one_that_is_given_up_is_recorded_as_lost_and_not_timed(measured):
+    ledger = MemoryLedger()
+    killer = LosingExecutor(ledger, runtime(), loses=lambda hint: hint.index == 3, kills=True)
+    await measured.run(where=lane(ledger, killer))
+    assert measured.of("instances_recorded_total", outcome="lost") == 1
+    assert measured.of("deliveries_lost_total") == 3
+    assert measured.of("instance_duration_seconds_count") == 11
+
+
 async def test_a_report_that_cannot_be_recorded_grows_older(measured):
     class Stuck(MemoryStore):
         async def record(self, *_: Any) -> int:
