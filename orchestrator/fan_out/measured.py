@@ -25,9 +25,11 @@ class Measured:
         self._waiting_since: float | None = None
         self._queued_since: dict[Slot, float] = {}
         self._is_over = False
-        # A rate is told from the second sample on: the first must not be that of the loss itself.
-        for counter in (metric.REQUEUED, metric.LOST, metric.DECLINED):
+        # A rate is told from the second sample on: the first must not be that of what is to be told.
+        for counter in (metric.QUEUED, metric.REQUEUED, metric.LOST, metric.DECLINED):
             meter.add(counter, self._labels, 0)
+        for outcome in Outcome:
+            meter.add(metric.RECORDED, (*self._labels, outcome.value), 0)
 
     @property
     def is_wanted(self) -> bool:

@@ -85,6 +85,13 @@ async def test_each_instance_is_counted_once_by_how_it_ended(measured):
     assert measured.of("runs_ended_total", graph=GRAPH.name, outcome="succeeded") == 1
 
 
+async def test_what_can_be_alerted_on_is_served_before_it_happens(measured):
+    Measured(measured.meter, "graph", "path")
+    found = {one.name for family in measured.meter.registry.collect() for one in family.samples if one.value == 0}
+    counted = ("instances_recorded", "instances_queued", "instances_requeued", "deliveries_lost", "deliveries_declined")
+    assert {f"rollforward_{name}_total" for name in counted} <= found
+
+
 async def test_no_share_of_a_gauge_outlives_its_run(measured):
     await measured.run()
     assert {name: value for name, value in measured.shares.items() if value} == {}
