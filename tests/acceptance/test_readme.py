@@ -1,5 +1,6 @@
 """Every command and every Python block that the documents show does what they say."""
 
+import email
 import os
 import re
 import shutil
@@ -29,9 +30,19 @@ def commands(document: str) -> list[str]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder with what the README's commands name, and no run in it."""
+    """A folder with what the README's commands name, and no run in it.
+
+    Its audit looks at one package and one broken file: the demo, which another test plays, audits the whole library.
+    """
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "README.md", tmp_path)
+    audited = tmp_path / "audited"
+    shutil.copytree(Path(email.__file__).parent, audited, ignore=shutil.ignore_patterns("__pycache__"))
+    (audited / "broken.py").write_text("def")
+    audit = tmp_path / "examples" / "stdlib_audit.py"
+    source, library = audit.read_text(), 'sysconfig.get_path("stdlib")'
+    assert source.count(library) == 1
+    audit.write_text(source.replace(library, repr(str(audited))))
     return tmp_path
 
 
