@@ -7,7 +7,6 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import IO
 
 PREFIX = "rollforward-metrics-"
 YOUNG_SECONDS = 60
@@ -27,7 +26,7 @@ class ProcessFolder:
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
         self._owner_pid = os.getpid()
         # Held until the last of these processes has ended.
-        self._lock = _locked(self.path)
+        self._lock: int | None = _locked(self.path)
 
     def allot(self, process: str) -> None:
         """Make the files of a process, with all the space they need: a full disk must not kill it when it counts.
@@ -37,13 +36,14 @@ class ProcessFolder:
         """
         for kind in FILES:
             with (self.path / f"{kind}_{process}.db").open("ab") as file:
-                os.posix_fallocate(file.fileno(), 0, FILE_BYTES)
+                file.write(bytes(max(0, FILE_BYTES - file.tell())))
 
     def remove(self) -> None:
         """Remove it, in the process that made it; once more does nothing."""
-        if os.getpid() == self._owner_pid:
-            self._lock.close()
+        lock, self._lock = self._lock, None
+        if os.getpid() == self._owner_pid and lock is not None:
             shutil.rmtree(self.path, ignore_errors=True)
+            os.close(lock)
 
     @staticmethod
     def _remove_left_ones() -> None:
@@ -51,20 +51,23 @@ class ProcessFolder:
             with contextlib.suppress(OSError):
                 # A young one may be about to be locked.
                 if time.time() - path.stat().st_mtime > YOUNG_SECONDS:
-                    with _locked(path):
-                        shutil.rmtree(path, ignore_errors=True)
+                    lock = _locked(path)
+                    shutil.rmtree(path, ignore_errors=True)
+                    os.close(lock)
 
 
-def _locked(folder: Path) -> IO[bytes]:
-    """A lock that lasts while the file is open, here or in a process that was forked.
+def _locked(folder: Path) -> int:
+    """A lock that lasts while its file is open, here or in a process that was forked.
+
+    It is one that cleaners of temporary files heed.
 
     Raises:
         OSError: another process has it, or the folder is another user's.
     """
-    file = (folder / "lock").open("ab")
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        file.close()
+        os.close(file)
         raise
     return file

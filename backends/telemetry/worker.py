@@ -59,7 +59,7 @@ class WorkerMetrics:
         try:
             self._folder.allot(place)
         except OSError as error:
-            log.warning("no room for metrics, none are counted here", extra={"reason": str(error)})
+            log.warning("metrics cannot be kept, none are counted in this process", extra={"reason": str(error)})
             return UNMETERED
         values.ValueClass = _value_class(lambda: place)
         meter = PrometheusMeter(METRICS_OF_WORKER_PROCESSES, is_shared=True)
