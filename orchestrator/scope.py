@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.metadata import NOTHING, Gathered, Metadata, as_attributes, checked, joined, latest
+from orchestrator.metadata import NOTHING, Gathered, Metadata, Value, as_attributes, checked, joined, latest
 from orchestrator.observers.tracing import current_span, spread
 
 
@@ -22,11 +22,13 @@ class Held:
 class Scope:
     """What holds in an invocation, an instance, a branch or an attempt; a write puts another value in its place.
 
-    Plain functions run in threads with a copy of the context, which has this very object.
+    `base` is what held when the invocation or the instance began. Plain functions run in threads with a copy of the
+    context, which has this very object.
     """
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: Held, base: Metadata) -> None:
         self.held = held
+        self.base = base
         self._lock = threading.Lock()
 
     @property
@@ -43,6 +45,17 @@ class Scope:
         if written:
             with self._lock:
                 self.held = Held(self.held.entries, latest(self.held.written, written))
+
+    @property
+    def changes(self) -> dict[str, Value]:
+        """What holds that did not when the invocation or the instance began."""
+        if self.held.entries is self.base:
+            return {}
+        return {name: value for name, value in self.held.entries.items() if self.base.get(name) != value}
+
+    def go_on(self, changes: Metadata) -> None:
+        """Have what held where an earlier invocation or delivery stopped."""
+        self.held = Held(latest(self.base, changes), latest(self.held.written, changes))
 
 
 _scope: ContextVar[Scope | None] = ContextVar("rollforward_metadata", default=None)
@@ -74,6 +87,20 @@ def set_invocation_metadata(**entries: Any) -> None:
         spread(as_attributes(added), current_span())
 
 
+def changed_metadata() -> dict[str, Value]:
+    """What was written before this in the same invocation or instance, and holds."""
+    scope = _scope.get()
+    return {} if scope is None else scope.changes
+
+
+def go_on_with(changes: Metadata) -> None:
+    """Have what held where this stopped before; the spans around have it too, as when it was written."""
+    scope = _scope.get()
+    if scope is not None and changes:
+        scope.go_on(changes)
+        spread(as_attributes(changes), current_span())
+
+
 def note_instances(written: Gathered) -> None:
     """Tell the spans around the fan-out node that this runs in what its instances wrote."""
     entries, scope = written.entries, _scope.get()
@@ -83,9 +110,9 @@ def note_instances(written: Gathered) -> None:
 
 
 @contextmanager
-def scoped(entries: Metadata) -> Iterator[Scope]:
+def scoped(entries: Metadata, *, base: Metadata | None = None) -> Iterator[Scope]:
     """Begin with these entries; nothing that is written inside is seen outside."""
-    scope = Scope(Held(entries))
+    scope = Scope(Held(entries), entries if base is None else base)
     kept = _scope.set(scope)
     try:
         yield scope
@@ -97,7 +124,7 @@ def scoped(entries: Metadata) -> Iterator[Scope]:
 def branching() -> Iterator[None]:
     """Begin with what holds here; nothing that is written inside holds outside."""
     outer = _scope.get()
-    with scoped(get_invocation_metadata()) as scope:
+    with scoped(get_invocation_metadata(), base=None if outer is None else outer.base) as scope:
         yield
     if outer is not None:
         outer.note(scope.written)
@@ -110,7 +137,7 @@ def trying() -> Iterator[None]:
     if outer is None:
         yield
         return
-    scope = Scope(outer.held)
+    scope = Scope(outer.held, outer.base)
     kept = _scope.set(scope)
     try:
         yield

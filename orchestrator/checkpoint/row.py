@@ -102,6 +102,7 @@ class Step:
 
     `position` counts the steps of a run from 0, which is its first state (with the empty `node`). `namespace` holds
     the names of the enclosing nodes, without the node's own. `fold` is set by a fan-out node: what fan-in kept.
+    `metadata` is what nodes had written by then, in the same invocation or instance.
     """
 
     position: int
@@ -115,6 +116,7 @@ class Step:
     schema_version: str = ""
     saved_at: datetime | None = None
     folds: tuple[Fold, ...] = ()
+    metadata: Metadata = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

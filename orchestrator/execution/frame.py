@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import FanOutKey, Level, Lineage
+from orchestrator.metadata import Metadata
 from orchestrator.observers.emitter import Emitter, Unheard
 from orchestrator.observers.tracing import Tracing, Untraced
 from orchestrator.observers.voice import Voice
@@ -20,10 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Where a graph stopped: its last completed node, and the state after it."""
+    """Where a graph stopped: its last completed node, and the state after it.
+
+    `metadata` is what had been written by then, in the same invocation or instance.
+    """
 
     node: str
     state: Any
+    metadata: Metadata = field(default_factory=dict)
 
 
 class Journal(Protocol):

@@ -16,6 +16,7 @@ from orchestrator.fan_out.inside import Inside, insides
 from orchestrator.identity import FanOutKey
 from orchestrator.observers.event import SaveKind
 from orchestrator.observers.site import Site
+from orchestrator.scope import changed_metadata
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -63,7 +64,8 @@ class RunJournal:
         step = self._points.pop(frame.namespace, None)
         if step is None:
             return None
-        return Point(step.node, load_state(graph, step.state, step.schema_version, frame.root.migrations))
+        state = load_state(graph, step.state, step.schema_version, frame.root.migrations)
+        return Point(step.node, state, step.metadata)
 
     def enter(self, frame: Frame, node: str) -> FanOutKey:
         place = (frame.namespace, node)
@@ -90,6 +92,7 @@ class RunJournal:
                 invocation_id=self._ownership.invocation_id,
                 schema_version=graph.state_class.schema_version,
                 folds=() if fold is None else (fold,),
+                metadata=changed_metadata(),
             )
             await self._patience.until_done(lambda: self._checkpointer.save_step(self._ownership, step))
             self.position += 1

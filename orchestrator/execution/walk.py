@@ -14,7 +14,7 @@ from orchestrator.merge import merged
 from orchestrator.middleware.chain import compose
 from orchestrator.observers.site import Site, at, node_site
 from orchestrator.observers.tracing import within
-from orchestrator.scope import trying
+from orchestrator.scope import go_on_with, trying
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -28,7 +28,9 @@ async def walk(graph: "Graph[Any]", state: Any, frame: Frame) -> Any:
     """
     point = frame.journal.resume_point(graph, frame)
     name = graph.entry if point is None else graph.next_node(point.node, point.state)
-    state = state if point is None else point.state
+    if point is not None:
+        state = point.state
+        go_on_with(point.metadata)
     while name is not END:
         state, name = await step(graph, graph.nodes[name], state, frame)
     return state

@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.checkpoint.row import FanOutRow, Step
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import EnclosingInstance, FanOutKey
+from orchestrator.metadata import read_back
 from orchestrator.reading import read_json, refusing, sound
 from orchestrator.report import Report
 
@@ -144,6 +145,7 @@ def _step_fields(step: Step) -> dict[str, Any]:
         "invocation_id": step.invocation_id,
         "schema_version": step.schema_version,
         "folds": [[fold.fan_out, fold.count, fold.hash] for fold in step.folds],
+        **({"metadata": dict(step.metadata)} if step.metadata else {}),
     }
 
 
@@ -152,5 +154,6 @@ def _step(told: dict[str, Any]) -> Step:
         "namespace": tuple(told["namespace"]),
         "lineage": tuple(EnclosingInstance.from_json(one) for one in told["lineage"]),
         "folds": tuple(Fold(*fold) for fold in told["folds"]),
+        "metadata": read_back(told.get("metadata", {})),
     }
     return Step(position=0, **{**told, **changed})

@@ -12,7 +12,9 @@ from orchestrator.fan_out.fold import Fold
 from orchestrator.graph.node import FunctionNode
 from orchestrator.identity import FanOutKey, Lineage
 from orchestrator.instance.kept import Kept, Reached
+from orchestrator.metadata import Metadata
 from orchestrator.report import Position
+from orchestrator.scope import changed_metadata
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -28,6 +30,7 @@ class Completed:
     site: "Site"
     node: str
     state: "State"
+    metadata: Metadata
 
     def step(self, lineage: Lineage, folds: tuple[Fold, ...]) -> Step:
         return Step(
@@ -41,6 +44,7 @@ class Completed:
             invocation_id=self.site.frame.invocation_id,
             schema_version=self.graph.state_class.schema_version,
             folds=folds,
+            metadata=self.metadata,
         )
 
 
@@ -65,7 +69,8 @@ class InstanceJournal:
         step = self._points.pop(frame.namespace, None)
         if step is None:
             return None
-        return Point(step.node, load_state(graph, step.state, step.schema_version, frame.root.migrations))
+        state = load_state(graph, step.state, step.schema_version, frame.root.migrations)
+        return Point(step.node, state, step.metadata)
 
     def enter(self, frame: Frame, node: str) -> FanOutKey:
         first = FanOutKey(frame.namespace, node, frame.lineage)
@@ -81,7 +86,7 @@ class InstanceJournal:
         self.positions = (*self.positions, Position(namespace, node, max(site.step, 0), site.attempt_index))
         for inner in [level for level in self._unkept if level[: len(namespace)] == namespace]:
             del self._unkept[inner]
-        self._unkept[namespace] = Completed(graph, site, node, state)
+        self._unkept[namespace] = Completed(graph, site, node, state, changed_metadata())
         completed = graph.nodes[node]
         if self._kept is not None and isinstance(completed, FunctionNode) and completed.durable:
             await self._keep(self._kept, namespace)

@@ -34,7 +34,8 @@ class TestStep:
         ownership = await owned(store)
         lineage = (EnclosingInstance(("outer",), "files", 3),)
         folds = (Fold(FAN_OUT.id, 2, "h" * 32),)
-        saved = step(1, namespace=("sub",), state=json.dumps(AWKWARD), attempt_index=2, lineage=lineage, folds=folds)
+        told = {"attempt_index": 2, "lineage": lineage, "folds": folds, "metadata": {"by": "äcme", "tags": ("a", "b")}}
+        saved = step(1, namespace=("sub",), state=json.dumps(AWKWARD), **told)
         await store.save_step(ownership, replace(saved, schema_version="v2"))
         _, kept = await store.steps("run-1")
         assert is_recent(kept.saved_at)

@@ -1,6 +1,7 @@
 """What callers and nodes say about a run: what holds where, what is refused, and what reaches which span."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
@@ -8,7 +9,16 @@ import pytest
 from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.errors import CallerError
 from orchestrator.execution.briefing import Briefing
-from orchestrator.metadata import MOST_BYTES, MOST_ENTRIES, RESERVED_NAMES, Gathered, checked, joined, latest
+from orchestrator.metadata import (
+    MOST_BYTES,
+    MOST_ENTRIES,
+    RESERVED_NAMES,
+    RESERVED_PREFIXES,
+    Gathered,
+    checked,
+    joined,
+    latest,
+)
 from orchestrator.report import Report
 from rollforward import (
     END,
@@ -319,3 +329,8 @@ class TestWhatTravels:
         await graph.invoke(checkpointer=store, invocation_id="r")
         (row,) = await store.fan_outs("r")
         assert [slot.report.metadata async for slot in store.slots("r", row.id)] == [{}, {}]
+
+
+def test_the_page_on_observability_names_whatever_is_reserved():
+    text = (Path(__file__).parents[2] / "docs" / "observability.md").read_text()
+    assert [name for name in (*RESERVED_NAMES, *RESERVED_PREFIXES) if f"`{name}`" not in text] == []

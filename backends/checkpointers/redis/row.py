@@ -86,6 +86,7 @@ def step_text(step: Step) -> str:
             "invocation_id": step.invocation_id,
             "schema_version": step.schema_version,
             "folds": [[fold.fan_out, fold.count, fold.hash] for fold in step.folds],
+            **({"metadata": dict(step.metadata)} if step.metadata else {}),
         }
     )
 
@@ -106,6 +107,7 @@ def step_of(position: bytes, value: bytes) -> Step:
         schema_version=told["schema_version"],
         saved_at=to_time(saved_at),
         folds=tuple(Fold(*fold) for fold in told["folds"]),
+        metadata=read_back(told.get("metadata", {})),
     )
 
 

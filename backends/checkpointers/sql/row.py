@@ -10,7 +10,7 @@ from backends.checkpointers.sql.clock import to_number, to_optional_time, to_tim
 from orchestrator.checkpoint.row import FanOutRow, Loss, Run, RunStatus, SlotRow, Step
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import EnclosingInstance, FanOutKey, Lineage, Slot
-from orchestrator.metadata import read_back
+from orchestrator.metadata import Metadata, read_back
 from orchestrator.report import ErrorRecord, Outcome, Position, Report
 
 Columns = dict[str, Any]
@@ -55,6 +55,11 @@ def run_of(row: Row[Any], *, is_live: bool) -> Run:
     )
 
 
+def metadata_text(metadata: Metadata) -> str | None:
+    """Metadata as their column keeps them, empty where there are none."""
+    return to_json(dict(metadata)) if metadata else None
+
+
 def step_columns(step: Step) -> Columns:
     """A step, without its run and its time."""
     return {
@@ -68,6 +73,7 @@ def step_columns(step: Step) -> Columns:
         "invocation_id": step.invocation_id,
         "schema_version": step.schema_version,
         "folds": _folds_text(step.folds),
+        "metadata": metadata_text(step.metadata),
     }
 
 
@@ -85,6 +91,7 @@ def step_of(row: Row[Any]) -> Step:
         schema_version=row.schema_version,
         saved_at=to_time(row.saved_at),
         folds=_folds_of(row.folds),
+        metadata=read_back(json.loads(row.metadata or "{}")),
     )
 
 

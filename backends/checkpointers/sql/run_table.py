@@ -24,7 +24,7 @@ from sqlalchemy import (
 from backends.checkpointers.sql.clock import Now, microseconds, to_number
 from backends.checkpointers.sql.fence import owned
 from backends.checkpointers.sql.insertion import insertion
-from backends.checkpointers.sql.row import error_text, run_of, step_columns, to_json
+from backends.checkpointers.sql.row import error_text, metadata_text, run_of, step_columns
 from backends.checkpointers.sql.schema import Schema
 from orchestrator.checkpoint.protocol import RunIsOver
 from orchestrator.checkpoint.row import (
@@ -83,7 +83,7 @@ class RunTable:
             "invocation_id": run.run_id,
             "schema_version": run.schema_version,
             "code_version": run.code_version,
-            "metadata": to_json(dict(run.metadata)) if run.metadata else None,
+            "metadata": metadata_text(run.metadata),
         }
         number, now = self.insert(connection, columns)
         first = Step(

@@ -148,6 +148,7 @@ def _steps(metadata: MetaData, prefix: str) -> Table:
         Column("schema_version", Text, nullable=False),
         Column("folds", Text),
         Column("saved_at", BigInteger, nullable=False),
+        Column("metadata", Text),
         PrimaryKeyConstraint("run", "position", name=f"pk_{prefix}_steps"),
     )
 
