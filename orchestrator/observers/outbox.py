@@ -50,7 +50,7 @@ class Outbox(Generic[Row]):
     def add(self, rows: Iterable[Row]) -> None:
         """Have rows written soon."""
         self._waiting.extend(rows)
-        self._drop(len(self._waiting) - self._most_waiting)
+        self._drop(len(self._waiting) - self._most_waiting, "too many wait")
         if self._waiting and (self._writing is None or self._writing.done()):
             self._writing = asyncio.create_task(self._write_soon())
         if self.health is None and len(self._waiting) >= self._batch_rows:
@@ -69,7 +69,7 @@ class Outbox(Generic[Row]):
         if self._writing is not None and self._writing.get_loop() is asyncio.get_running_loop():
             self._writing.cancel()
         await self.flush()
-        self._drop(len(self._waiting))
+        self._drop(len(self._waiting), "they could not be written by the end")
 
     async def _write_soon(self) -> None:
         pause_seconds, is_empty = self._every_seconds, False
@@ -110,11 +110,11 @@ class Outbox(Generic[Row]):
             log.warning("%s are written again", self._what)
         self.health = health
 
-    def _drop(self, count: int) -> None:
+    def _drop(self, count: int, why: str) -> None:
         for _ in range(count):
             self._waiting.popleft()
         if count > 0:
-            self._give_up(count, "too many wait", self.health)
+            self._give_up(count, why, self.health)
 
     def _give_up(self, count: int, why: str, error: str | None) -> None:
         if not self.dropped:

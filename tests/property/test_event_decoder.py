@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.capture.line import LogLine, LogStream
 from orchestrator.checkpoint.row import FanOutRow, Step
 from orchestrator.fan_out.entry import EventsTold
 from orchestrator.identity import EnclosingInstance, FanOutKey
@@ -21,6 +22,7 @@ from orchestrator.observers.event import (
     Event,
     FailureIsolatedEvent,
     InstanceEvent,
+    InstanceLogEvent,
     InstanceState,
     NodeEvent,
     Phase,
@@ -65,10 +67,24 @@ CALLED: dict[str, Any] = {
     "parameters": {"temperature": 0.5, "stop": ("a", "b"), "seed": 1},
     "usage": Usage(prompt_tokens=5),
 }
+OUTPUT = InstanceLogEvent(
+    **{name: value for name, value in PLACE.items() if name not in ("namespace", "step", "pre_state")},
+    namespace=PATH,
+    key="k",
+    delivery=2,
+    worker="w",
+    source="s",
+    first_number=3,
+    lines=(
+        LogLine(stream=LogStream.STDOUT, text="out", at=datetime(2026, 1, 1, tzinfo=UTC)),
+        LogLine(stream=LogStream.LOG, text="...", at=datetime(2026, 1, 1, tzinfo=UTC), level="INFO", is_cut=True),
+    ),
+)
 TEXTS = {
     "node": encode(ENDED, PATH),
     "failure_isolated": encode(ISOLATED, PATH),
     "instance": encode(AGAIN, PATH),
+    "logged": encode(OUTPUT, PATH),
     "llm_completion": encode(LlmCompletionEvent(**CALLED, text="yes"), PATH),
     "llm_failed": encode(LlmFailedEvent(**CALLED, error=error_record(ValueError("no"))), PATH),
 }
@@ -90,6 +106,11 @@ def is_refused(text: str) -> bool:
 @each_text
 def test_what_is_valid_is_read(valid: str) -> None:
     assert not is_refused(valid)
+
+
+def test_lines_travel_whole() -> None:
+    invoked = {"run_id": "r", "invocation_id": "i", "correlation_id": "c"}
+    assert decode(TEXTS["logged"], graph, invoked=invoked, parents=[Whole()], step_of=int) == (OUTPUT, PATH)
 
 
 @fuzzed

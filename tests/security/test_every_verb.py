@@ -21,7 +21,7 @@ GRAPHS = tuple(
     f"tests.graph.{name}" for name in ("tiny", "nested_witnessed", "durable_witnessed", "stopping", "rolling")
 )
 TINY, STOPPING = "tests.graph.tiny:graph", "tests.graph.stopping:graph"
-READING = ("status", "items", "errors", "results", "verify")
+READING = ("status", "items", "logs", "errors", "results", "verify")
 OF_WORKER = frozenset({"announce", "beat", "briefing", "claim", "decline", "progress", "release", "report"})
 TO_LOOK_AT = frozenset({"live", "epoch", "told", "usage", "workers", "slots", "errors"})
 FORGED = "no report at all"

@@ -12,6 +12,7 @@ OURS = [
     "jobs:run:{one}:tombstone",
     "jobs:cp:runs",
     "jobs:cp:{one}:steps",
+    "jobs:log:{one}",
     "jobs:mq:unacked",
     "jobs:mq:unacked_index",
     "jobs:mq:unacked_mutex",
