@@ -35,8 +35,8 @@ class Capture:
 
     def __init__(self, options: CaptureOptions) -> None:
         self.options = options
-        self._kept = HeadAndTail(options.max_bytes)
-        self._texts = {LogStream.STDOUT: TextOfPieces(), LogStream.STDERR: TextOfPieces()}
+        self._texts: dict[LogStream, TextOfPieces] = {}
+        self._kept: HeadAndTail | None = None
         self._lock = threading.Lock()
         self.pid = os.getpid()
         self.catch_up: Callable[[], None] = _nothing
@@ -44,6 +44,8 @@ class Capture:
     def write(self, stream: LogStream, piece: str | bytes) -> None:
         """Take what was written to a stream."""
         with self._turn():
+            if stream not in self._texts:
+                self._texts[stream] = TextOfPieces()
             self._add(stream, self._texts[stream].feed(piece))
 
     def log(self, record: logging.LogRecord) -> None:
@@ -62,10 +64,9 @@ class Capture:
         """The lines that have come since the last time, as far as they can be given by now."""
         self.catch_up()
         with self._turn():
-            if is_over:
-                for stream, text in self._texts.items():
-                    self._add(stream, text.finish())
-            return tuple(self._kept.take(is_over=is_over))
+            for stream, text in self._texts.items() if is_over else ():
+                self._add(stream, text.finish())
+            return () if self._kept is None else tuple(self._kept.take(is_over=is_over))
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -78,6 +79,8 @@ class Capture:
     ) -> None:
         at = datetime.now(UTC)
         for text in texts:
+            # Most instances put out nothing.
+            self._kept = self._kept or HeadAndTail(self.options.max_bytes)
             self._kept.add(LogLine(stream=stream, text=text, at=at, level=level, logger=logger))
 
 

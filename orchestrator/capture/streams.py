@@ -33,7 +33,8 @@ def _place(capture: Capture, *, is_alone: bool) -> AbstractContextManager[None]:
     if outer is not None:
         capture.catch_up = outer.catch_up
         return nullcontext()
-    return _tapped(capture) if is_alone else _shared.in_place(capture.options.level)
+    taps = _taps(os.getpid()) if is_alone else None
+    return _shared.in_place(capture.options.level) if taps is None else _tapped(capture, taps)
 
 
 class CaptureHandler(logging.Handler):
@@ -83,27 +84,29 @@ _shared = _Shared()
 
 
 @contextmanager
-def _tapped(capture: Capture) -> Iterator[None]:
+def _tapped(capture: Capture, taps: dict[LogStream, Tap]) -> Iterator[None]:
     """Tap the descriptors of this process too; what its own streams and handlers write goes past the taps."""
-    taps = _taps(os.getpid())
-    with ExitStack() as stack:
+    past = {tap.number: tap.past for tap in taps.values()}
+    capture.catch_up = partial(_pump, tuple(taps.values()))
+    _flush()
+    for name, tap in taps.items():
+        tap.open(partial(capture.write, name))
+    try:
+        with _handlers_writing_to(past), _replaced(past), _logs_heard(capture.options.level), alone(capture):
+            yield
+    finally:
         _flush()
-        for name, tap in taps.items():
-            tap.open(partial(capture.write, name))
-            stack.callback(tap.close)
-        stack.callback(_flush)
-        past = {tap.number: stack.enter_context(_stream_of(tap.real, name)) for name, tap in taps.items()}
-        stack.enter_context(_handlers_writing_to(past))
-        stack.enter_context(_replaced(past))
-        stack.enter_context(_logs_heard(capture.options.level))
-        stack.enter_context(alone(capture))
-        capture.catch_up = partial(_pump, tuple(taps.values()))
-        yield
+        for tap in taps.values():
+            tap.close()
 
 
 @cache
-def _taps(_pid: int) -> dict[LogStream, Tap]:
-    return {name: Tap(number) for name, number in _DESCRIPTORS.items()}
+def _taps(_pid: int) -> dict[LogStream, Tap] | None:
+    """Those of this process; None where it has no descriptors left for them."""
+    try:
+        return {name: Tap(number, getattr(sys, name)) for name, number in _DESCRIPTORS.items()}
+    except OSError:
+        return None
 
 
 def _pump(taps: tuple[Tap, ...]) -> None:
@@ -116,15 +119,6 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
-
-
-@contextmanager
-def _stream_of(number: int, name: LogStream) -> Iterator[Any]:
-    """A stream that writes there as the one of that name does."""
-    like = getattr(sys, name)
-    spelling = {fact: getattr(like, fact, None) for fact in ("encoding", "errors")}
-    with open(number, "w", buffering=1, closefd=False, **spelling) as stream:
-        yield stream
 
 
 @contextmanager
@@ -151,13 +145,13 @@ def _handlers_writing_to(past: dict[int, Any]) -> Iterator[None]:
         if isinstance(handler, logging.StreamHandler) and (descriptor := _descriptor(handler.stream)) in past
     ]
     for handler, _, target in moved:
-        handler.setStream(target)
+        handler.stream = target
     try:
         yield
     finally:
         for handler, stream, target in moved:
             if handler.stream is target:
-                handler.setStream(stream)
+                handler.stream = stream
 
 
 def _descriptor(stream: Any) -> int:

@@ -19,29 +19,35 @@ class Tap:
     """A file of memory in place of a descriptor, for the time between `open` and `close`; it may be opened again.
 
     A pipe would make whoever writes wait for whoever reads, and a plain file would fill a disk. What a child process
-    goes on writing after `close` is passed on, and taken, when the tap is opened the next time.
+    goes on writing after `close` is passed on, and taken, when the tap is opened the next time. `past` is a text
+    stream, written as `like` is, that leads to where the descriptor led.
+
+    Raises:
+        OSError: there are no more descriptors.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, like: Any) -> None:
         self.number = number
         self._file = _file_of_memory()
+        self._real = os.dup(number)
+        spelling = {fact: getattr(like, fact, None) for fact in ("encoding", "errors")}
+        self.past: Any = open(self._real, "w", buffering=1, closefd=False, **spelling)  # noqa: SIM115 - it stays open
         self._read_bytes = self._freed_bytes = 0
         self._lock = threading.Lock()
-        self._take: Callable[[bytes], Any] = len
-        self.real = -1
+        self._take: Callable[[bytes], Any] | None = None
 
     def open(self, take: Callable[[bytes], Any]) -> None:
         """Give everything that is written to the descriptor to `take`, and to where it went before."""
-        self.real = os.dup(self.number)
+        os.dup2(self.number, self._real, inheritable=False)
         os.dup2(self._file, self.number)
         self._take = take
 
     def pump(self) -> None:
         """Give what was written since the last time."""
         with self._lock:
-            while self.real >= 0 and (piece := os.pread(self._file, _PIECE_BYTES, self._read_bytes)):
+            while self._take is not None and (piece := os.pread(self._file, _PIECE_BYTES, self._read_bytes)):
                 self._read_bytes += len(piece)
-                _write(self.real, piece)
+                _write(self._real, piece)
                 self._take(piece)
             if self._read_bytes - self._freed_bytes >= _FREED_BYTES:
                 self._freed_bytes = self._read_bytes
@@ -49,11 +55,10 @@ class Tap:
 
     def close(self) -> None:
         """Put the descriptor back, and give the rest."""
-        os.dup2(self.real, self.number)
+        os.dup2(self._real, self.number)
         self.pump()
         with self._lock:
-            real, self.real = self.real, -1
-            os.close(real)
+            self._take = None
 
 
 class _C:
@@ -61,11 +66,14 @@ class _C:
 
     def __init__(self) -> None:
         self._library: Any = ctypes.CDLL(None)
+        self._stdout: Any = None
+        with contextlib.suppress(ValueError):
+            self._stdout = ctypes.c_void_p.in_dll(self._library, "stdout")
 
     def flush_stdout(self) -> None:
         """Have it write what C code has printed: to a file it does so late."""
-        with contextlib.suppress(AttributeError, ValueError):
-            self._library.fflush(ctypes.c_void_p.in_dll(self._library, "stdout"))
+        if self._stdout is not None:
+            self._library.fflush(self._stdout)
 
     def free(self, file: int, byte_count: int) -> None:
         """Give back the memory of the first bytes of a file; it stays as long as it is."""

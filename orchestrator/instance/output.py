@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ class Output:
     frame: "Frame"
     work: Claimed
     worker: str
-    source: str = field(default_factory=lambda: secrets.token_hex(8))
+    source: str = ""
     told: int = 0
 
     def tell(self, *, is_over: bool = False) -> None:
@@ -41,6 +41,7 @@ class Output:
         lines = self.capture.take(is_over=is_over)
         if not lines:
             return
+        self.source = self.source or secrets.token_hex(8)
         levels = self.frame.levels
         event = InstanceLogEvent(
             run_id=self.frame.run_id,
@@ -77,9 +78,7 @@ def output_told(
         yield _nothing
         return
     output = Output(Capture(options.capture), frame, work, worker)
-    with ExitStack() as stack:
-        if kept is not None:
-            stack.enter_context(kept.asking(output.tell))
+    with nullcontext() if kept is None else kept.asking(output.tell):
         with capturing(output.capture, is_alone=options.is_alone):
             yield output.failed
         output.tell(is_over=True)
