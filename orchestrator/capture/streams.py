@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import cache, partial
 from typing import Any
@@ -37,6 +37,15 @@ def _place(capture: Capture, *, is_alone: bool) -> AbstractContextManager[None]:
     return _shared.in_place(capture.options.level) if taps is None else _tapped(capture, taps)
 
 
+def listen(level: int) -> Callable[[], None]:
+    """Put in place what captures need that run beside each other, until what is given is called.
+
+    Whoever knows that several are to come spares each of them doing so, and undoing it.
+    """
+    _shared.take(level)
+    return _shared.leave
+
+
 class CaptureHandler(logging.Handler):
     """Gives the records of an instance to its capture."""
 
@@ -64,20 +73,26 @@ class _Shared:
         self._users = 0
         self._undoing = ExitStack()
 
-    @contextmanager
-    def in_place(self, level: int) -> Iterator[None]:
+    def take(self, level: int) -> None:
         with self._lock:
             self._users += 1
             if self._users == 1:
                 self._undoing.enter_context(_replaced({}))
                 self._undoing.enter_context(_logs_heard(level))
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._undoing.close()
+
+    @contextmanager
+    def in_place(self, level: int) -> Iterator[None]:
+        self.take(level)
         try:
             yield
         finally:
-            with self._lock:
-                self._users -= 1
-                if not self._users:
-                    self._undoing.close()
+            self.leave()
 
 
 _shared = _Shared()

@@ -1,11 +1,13 @@
 """Runs instances as tasks of this process's loop, through the same claim and report as a worker."""
 
 import asyncio
+import contextlib
 import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.capture.streams import listen
 from orchestrator.context import Cancellation
 from orchestrator.execution.briefing import Briefing
 from orchestrator.execution.executor import Capacity, Hint
@@ -13,6 +15,7 @@ from orchestrator.identity import Slot
 from orchestrator.instance.run import Runtime, never_begun, run_instance, too_large
 from orchestrator.ledger.claim import Claimed, Reported
 from orchestrator.ledger.protocol import WorkerLedger
+from orchestrator.observers.event import Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class LocalExecutor:
             task = asyncio.create_task(self._deliver(claimed, cancellation))
             self._running[task] = Running(run_id, claimed.slot.fan_out, cancellation)
             task.add_done_callback(self._running.pop)
+            self._listen(claimed, task)
 
     async def _deliver(self, work: Claimed, cancellation: Cancellation) -> None:
         briefing = self._briefing(work)
@@ -76,6 +80,13 @@ class LocalExecutor:
             done = never_begun(work, briefing, self._runtime)
         if self._ledger.report(work.run_id, [done]) == [Reported.TOO_LARGE]:
             self._ledger.report(work.run_id, [too_large(done, briefing.max_result_bytes)])
+
+    def _listen(self, work: Claimed, task: asyncio.Task[None]) -> None:
+        """Where its output is wanted, have the streams replaced once for all that wait beside it."""
+        with contextlib.suppress(LookupError):
+            if Phase.LOGGED in self._briefing(work).events_wanted:
+                hush = listen(self._runtime.output.capture.level)
+                task.add_done_callback(lambda _task: hush())
 
     def _briefing(self, work: Claimed) -> Briefing:
         known = self._briefings.get(work.briefing_hash)
