@@ -41,6 +41,7 @@ def run_row(run: Run) -> dict[str, Any]:
         "graph": run.graph,
         "fingerprint": run.fingerprint,
         "correlation_id": run.correlation_id,
+        "metadata": dict(run.metadata),
         "created_at": run.created_at,
         "ended_at": run.ended_at,
         "owner": run.owner,

@@ -60,6 +60,7 @@ class Standing:
             "graph": run.graph,
             "fingerprint": run.fingerprint,
             "correlation_id": run.correlation_id,
+            "metadata": dict(run.metadata),
             "status": run.status.value,
             "total": self.total,
             "recorded": self.recorded,

@@ -48,6 +48,8 @@ def assert_no_run(cli: CommandLine) -> None:
         ([GRAPH, "--set", "numbers"], "write --set field=json"),
         ([GRAPH, "--set", "act=double"], "is no JSON"),
         ([GRAPH, "--set", 'numbers=["x"]'], "field 'numbers.0' is refused"),
+        ([GRAPH, "--meta", "tenant"], "write --meta name=value"),
+        ([GRAPH, "--meta", "step=1"], "the metadata 'step' would be taken for rollforward's own"),
         ([GRAPH, "--run-id", "a b"], "cannot be a run id"),
         ([GRAPH, "--detach"], "--detach needs a deployment: set ROLLFORWARD_REDIS_URL"),
         ([GRAPH, "--executor", "cloud"], "'cloud' is not one of"),
