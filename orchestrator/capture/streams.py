@@ -29,12 +29,10 @@ def capturing(capture: Capture, *, is_alone: bool) -> Iterator[None]:
 
 
 def _place(capture: Capture, *, is_alone: bool) -> AbstractContextManager[None]:
-    outer = capture_alone()
-    if outer is not None:
-        capture.catch_up = outer.catch_up
+    if capture_alone() is not None:
         return nullcontext()
-    taps = _taps(os.getpid()) if is_alone else None
-    return _shared.in_place(capture.options.level) if taps is None else _tapped(capture, taps)
+    own = taps(os.getpid()) if is_alone else None
+    return _shared.in_place(capture.options.level) if own is None else _tapped(capture, own)
 
 
 def listen(level: int) -> Callable[[], None]:
@@ -99,24 +97,24 @@ _shared = _Shared()
 
 
 @contextmanager
-def _tapped(capture: Capture, taps: dict[LogStream, Tap]) -> Iterator[None]:
+def _tapped(capture: Capture, own: dict[LogStream, Tap]) -> Iterator[None]:
     """Tap the descriptors of this process too; what its own streams and handlers write goes past the taps."""
-    past = {tap.number: tap.past for tap in taps.values()}
-    capture.catch_up = partial(_pump, tuple(taps.values()))
+    past = {tap.number: tap.past for tap in own.values()}
+    capture.catch_up = partial(_pump, tuple(own.values()))
     _flush()
-    for name, tap in taps.items():
+    for name, tap in own.items():
         tap.open(partial(capture.write, name))
     try:
         with _handlers_writing_to(past), _replaced(past), _logs_heard(capture.options.level), alone(capture):
             yield
     finally:
         _flush()
-        for tap in taps.values():
+        for tap in own.values():
             tap.close()
 
 
 @cache
-def _taps(_pid: int) -> dict[LogStream, Tap] | None:
+def taps(_pid: int) -> dict[LogStream, Tap] | None:
     """Those of this process; None where it has no descriptors left for them."""
     try:
         return {name: Tap(number, getattr(sys, name)) for name, number in _DESCRIPTORS.items()}

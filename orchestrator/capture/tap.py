@@ -57,8 +57,6 @@ class Tap:
         """Put the descriptor back, and give the rest."""
         os.dup2(self._real, self.number)
         self.pump()
-        with self._lock:
-            self._take = None
 
 
 class _C:

@@ -15,7 +15,7 @@ from orchestrator.ledger.view import Opening, QueuedItem
 from orchestrator.observers.metric import METRICS_OF_WORKER_PROCESSES
 from orchestrator.report import Outcome
 from tests.graph import tiny
-from workers.delivery import deliver
+from workers.delivery import claim, deliver
 from workers.message import Message, encode
 from workers.runtime import ProcessRuntime
 from workers.settings import Settings
@@ -110,6 +110,22 @@ async def test_a_takeover_by_another_version_of_the_graph_fails_no_instance(ledg
     (record,) = [record for record in caplog.records if record.message == "instance left alone"]
     assert (record.run_id, record.index) == (RUN, 0)
     assert "0" * 16 in record.reason
+
+
+@pytest.mark.parametrize(("count", "in_thread", "is_alone"), [(1, False, True), (2, False, False), (1, True, False)])
+async def test_an_instance_is_alone_that_is_the_only_one_of_a_message_on_the_main_thread(
+    ledger, process, count, in_thread, is_alone
+):
+    item = QueuedItem(Slot(FAN_OUT.id, 1), tiny.piece.codec.dump_fields({"number": 5}).encode())
+    await ledger.queue(RUN, 1, [item], claim_deadline_seconds=30)
+    places = tuple((index, 0) for index in range(count))
+    message = Message(
+        run_id=RUN, fan_out=FAN_OUT.id, places=places, graph=BRIEFING.graph, fingerprint=BRIEFING.fingerprint
+    )
+    leases = await asyncio.to_thread(claim, message, process) if in_thread else claim(message, process)
+    assert [lease.is_alone for lease in leases] == [is_alone] * count
+    for lease in leases:
+        process.leases.remove(lease)
 
 
 def key_of(part):

@@ -186,6 +186,13 @@ def test_too_much_is_cut_with_its_head_and_its_tail_kept():
     assert 2048 < sum(line.byte_count + 32 for line in (*head, *rest)) < 4096 + 100
 
 
+def test_lines_stay_in_order_where_a_long_one_does_not_fit_into_the_head():
+    taker = capture(max_bytes=4096)
+    for text in ("a" * 900, "b" * 900, "c" * 900, "d"):
+        taker.write(OUT, f"{text}\n")
+    assert [text[0] for text in texts(taker.take(is_over=True))] == ["a", "b", "c", "d"]
+
+
 def test_empty_lines_are_bounded_too():
     taker = capture(max_bytes=4096)
     taker.write(OUT, "\n" * 100_000)

@@ -1,5 +1,6 @@
 """What an instance puts out that has its process to itself: by child processes, C code and threads too."""
 
+import errno
 import io
 import logging
 import multiprocessing
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
+from orchestrator.capture import streams
 from orchestrator.capture.capture import Capture, CaptureOptions
 from orchestrator.capture.line import LogStream
 from orchestrator.capture.streams import capturing
@@ -139,3 +141,31 @@ def test_an_instance_nested_in_it_takes_its_own_and_nothing_twice(tmp_path):
         assert texts(outer.take(is_over=True), OUT) == ["outer"]
         assert texts(inner.take(is_over=True), OUT) == ["inner"]
         assert file.read_text().split() == ["outer", "inner"]
+
+
+def test_what_outlives_its_instance_is_passed_on_and_taken_with_the_next_one(tmp_path):
+    with written(tmp_path) as file:
+        with capturing(taker(), is_alone=True):
+            kept = os.dup(1)
+        os.write(kept, b"late\n")
+        assert file.read_text() == ""
+        capture = taker()
+        with capturing(capture, is_alone=True):
+            os.close(kept)
+        assert (texts(capture.take(is_over=True), OUT), file.read_text()) == (["late"], "late\n")
+
+
+def test_without_a_descriptor_left_it_is_as_beside_others(tmp_path, monkeypatch):
+    def none_left(*_: object) -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    streams.taps.cache_clear()
+    monkeypatch.setattr(streams, "Tap", none_left)
+    with written(tmp_path) as file:
+        capture = taker()
+        with capturing(capture, is_alone=True):
+            say("printed")
+            os.write(1, b"written\n")
+        assert texts(capture.take(is_over=True), OUT) == ["printed"]
+        assert file.read_text().split() == ["printed", "written"]
+    streams.taps.cache_clear()
