@@ -21,7 +21,7 @@ from orchestrator.observers.log_store import PLAIN_FIELDS, LogFilter, LogRow
 class RedisLogStore:
     """A `LogStore` with one list for each run, `<namespace>:log:{<run_id>}`, whose places are the sequence.
 
-    Nothing leaves it by itself: what it holds is what the instances of a run put out, each no more than its bound.
+    Nothing leaves it by itself but by `delete`: it holds what the instances of runs put out, each within its bound.
     """
 
     def __init__(self, url: str, *, namespace: str) -> None:
@@ -37,6 +37,9 @@ class RedisLogStore:
         texts = await self._asked("LRANGE", self._key(run_id), after, after + limit - 1)
         rows = [_row(sequence, text) for sequence, text in enumerate(texts, after + 1)]
         return [row for row in rows if which.takes(row)], after + len(rows)
+
+    async def delete(self, run_id: str) -> None:
+        await self._asked("UNLINK", self._key(run_id))
 
     async def close(self) -> None:
         client = self._clients.pop(asyncio.get_running_loop(), None)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from backends.checkpointers.sql.clock import to_number, to_time
 from backends.checkpointers.sql.database import Database
@@ -49,6 +49,10 @@ class SqlLogStore:
 
         rows = await self._in_thread(self._reader, lambda: self._database.read(select_rows))
         return rows, rows[-1].sequence if rows else after
+
+    async def delete(self, run_id: str) -> None:
+        of_run = delete(self._table).where(self._table.c.run_id == run_id)
+        await self._in_thread(self._writer, lambda: self._database.write(lambda db: db.execute(of_run)))
 
     async def close(self) -> None:
         await asyncio.to_thread(self._close)

@@ -83,6 +83,13 @@ class LogStore(Protocol):
             OperatorError: the store is away.
         """
 
+    async def delete(self, run_id: str) -> None:
+        """Keep nothing of a run any more; where nothing is kept this does nothing.
+
+        Raises:
+            OperatorError: the store is away.
+        """
+
     async def close(self) -> None:
         """Let connections go."""
 
@@ -101,6 +108,9 @@ class MemoryLogStore:
     async def read(self, run_id: str, which: LogFilter, *, after: int, limit: int) -> tuple[list[LogRow], int]:
         page = self._runs.get(run_id, [])[after : after + limit]
         return [row for row in page if which.takes(row)], after + len(page)
+
+    async def delete(self, run_id: str) -> None:
+        self._runs.pop(run_id, None)
 
     async def close(self) -> None:
         """Keep it all: whoever opened it may read it yet."""

@@ -115,6 +115,16 @@ async def test_more_rows_than_a_page_are_all_read(store, run_id):
     assert len(await read_logs(store, run_id)) == 2501
 
 
+async def test_of_a_run_that_is_deleted_nothing_is_read(store, run_id):
+    other = f"{run_id}2"
+    await store.append([row("own", run_id=run_id), row("other", run_id=other)])
+    await store.delete(run_id)
+    await store.delete("nobody")
+    assert (await read_logs(store, run_id), texts(await read_logs(store, other))) == ([], ["other"])
+    await store.append([row("again", run_id=run_id)])
+    assert texts(await read_logs(store, run_id)) == ["again"]
+
+
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "postgresql://nobody@127.0.0.1:1/none"])
 async def test_a_store_that_is_away_says_so(url):
     store = open_logs(url, namespace=NAMESPACE)
