@@ -106,7 +106,7 @@ def note_instances(written: Gathered) -> None:
     entries, scope = written.entries, _scope.get()
     if entries and scope is not None:
         scope.note(entries)
-        spread(as_attributes(entries), current_span(), has_forked=True)
+        spread(as_attributes(entries), current_span())
 
 
 @contextmanager

@@ -160,12 +160,12 @@ def within(span: Span) -> Iterator[None]:
         _span.reset(kept)
 
 
-def spread(facts: Mapping[str, Any], span: Span | None, *, has_forked: bool = False) -> None:
+def spread(facts: Mapping[str, Any], span: Span | None) -> None:
     """Add facts to a span and to those around it, as far as they are no other instance's or branch's too.
 
-    Beyond a fork only instances, branches and subgraphs on the way out get them: the others are shared.
-    `has_forked` where that already lies behind `span`.
+    From a fork on only instances, branches and subgraphs on the way out get them: the others are shared.
     """
+    has_forked = False
     while span is not None:
         is_private = span.kind in (SpanKind.INSTANCE, SpanKind.BRANCH, SpanKind.SUBGRAPH)
         if is_private or not (has_forked or span.kind is SpanKind.FORK):

@@ -173,6 +173,27 @@ class TestWhatHolds:
         assert seen == [{}, {}]
         assert end.second == {"attempt_marker": 2}
 
+    async def test_what_was_written_in_a_failed_try_of_a_whole_instance_or_branch_is_dropped(self):
+        turns: list[Mapping[str, Any]] = []
+
+        async def write(_state: Seen) -> dict[str, Any]:
+            turns.append(get_invocation_metadata())
+            set_invocation_metadata(turn=len(turns))
+            return {}
+
+        async def fail_first(_state: Seen) -> dict[str, Any]:
+            if len(turns) % 2:
+                raise TimeoutError
+            return {}
+
+        again = RetryMiddleware(classifier=lambda _error, _state: True, backoff=deterministic_backoff(0))
+        inner = chain(write, fail_first)
+        await fan_out(inner, instance_middleware=[again]).invoke(Seen(names=["a"]))
+        branch = BranchSpec(subgraph=inner, middleware=[again])
+        both = GraphBuilder(Seen).add_parallel_branches_node("both", branches={"one": branch}).set_entry("both")
+        await both.add_edge("both", END).compile().invoke()
+        assert turns == [{}, {}, {}, {}]
+
     async def test_what_was_isolated_leaves_no_entries(self):
         async def fail(_state: Seen) -> dict[str, Any]:
             set_invocation_metadata(lost=True)
