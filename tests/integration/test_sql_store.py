@@ -14,8 +14,12 @@ from backends.checkpointers.sql.database import Database
 from backends.checkpointers.sql.fence import owned as hold
 from backends.checkpointers.sql.schema import schema
 from backends.checkpointers.sql.store import SqlStore
+from backends.status.sql_log import SqlLogStore
+from backends.status.sql_status import SqlStatusStore
 from orchestrator.checkpoint.row import Ownership
 from tests.contract.checkpoint_case import contribution, fill, owned
+from tests.contract.test_log_store import row as log_row
+from tests.contract.test_status_store import row as status_row
 
 NAMESPACE = "held"
 TABLES = schema(NAMESPACE).metadata.sorted_tables
@@ -86,6 +90,17 @@ async def test_readers_do_not_wait_for_a_writer(url):
         await store.close()
 
 
+async def tell_of_it(url: str) -> None:
+    """Keep a status row with a tag and a line of output beside the record of the run."""
+    statuses, logs = SqlStatusStore(url, namespace=NAMESPACE), SqlLogStore(url, namespace=NAMESPACE)
+    try:
+        await statuses.append([status_row("run-1", tags={"tenant": "acme"})])
+        await logs.append([log_row("out", run_id="run-1")])
+    finally:
+        await statuses.close()
+        await logs.close()
+
+
 async def test_a_deleted_run_leaves_no_row(url):
     store, database = SqlStore(url, namespace=NAMESPACE), Database(url)
 
@@ -94,6 +109,7 @@ async def test_a_deleted_run_leaves_no_row(url):
 
     try:
         await fill(store)
+        await tell_of_it(url)
         assert 0 not in database.read(rows)
         await store.delete("run-1")
         assert set(database.read(rows)) == {0}

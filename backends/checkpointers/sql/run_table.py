@@ -276,6 +276,15 @@ class RunTable:
         if number is not None:
             for table in self._schema.parts:
                 connection.execute(delete(table).where(table.c.run == number))
+            self._delete_told(connection, run_id)
+
+    def _delete_told(self, connection: Connection, run_id: str) -> None:
+        """Delete what was told of a run while it went on, where that is kept in this database."""
+        log, status, tags = self._schema.log, self._schema.status, self._schema.status_tag
+        of_run = select(status.c.sequence).where(status.c.run_id == run_id)
+        connection.execute(delete(tags).where(tags.c.sequence.in_(of_run)))
+        connection.execute(delete(status).where(status.c.run_id == run_id))
+        connection.execute(delete(log).where(log.c.run_id == run_id))
 
     def _run_ids_of_invocation(self, connection: Connection, invocation_id: str) -> list[str]:
         runs, invocations = self._runs, self._schema.invocations
