@@ -1,0 +1,103 @@
+"""Graphs whose instances do as their item says: `ok`, `fail`, `flaky` (fails once in each delivery), `wait`."""
+
+import asyncio
+import os
+from typing import Annotated, Any, Literal
+
+from rollforward import (
+    END,
+    CompiledGraph,
+    GraphBuilder,
+    RetryMiddleware,
+    State,
+    append,
+    current_attempt_index,
+    deterministic_backoff,
+)
+
+
+class File(State):
+    act: str = "ok"
+    pid: int = 0
+
+
+class Files(State):
+    acts: list[str] = []
+    pids: Annotated[list[int], append] = []
+    more: Annotated[list[int], append] = []
+    failures: list[dict[str, Any]] = []
+
+
+class Folders(State):
+    folders: list[list[str]] = []
+    pids: Annotated[list[list[int]], append] = []
+
+
+async def work(file: File) -> dict[str, int]:
+    if file.act == "fail" or (file.act == "flaky" and current_attempt_index() == 0):
+        raise ValueError(f"{file.act}, password=hunter2")
+    if file.act == "wait":
+        await asyncio.sleep(60)
+    return {"pid": os.getpid()}
+
+
+async def prepare(_files: Files) -> dict[str, Any]:
+    return {}
+
+
+retry = RetryMiddleware(max_attempts=2, backoff=deterministic_backoff(0), classifier=lambda _error, _state: True)
+
+
+def file_graph(name: str) -> CompiledGraph[File]:
+    builder = GraphBuilder(File).add_node("work", work, middleware=[retry]).set_entry("work").add_edge("work", END)
+    return builder.compile(name)
+
+
+def files_graph(name: str, error_policy: Literal["collect", "fail_fast"]) -> CompiledGraph[Files]:
+    """A node, then two fan-outs over the same items."""
+    builder = GraphBuilder(Files).add_node("prepare", prepare).set_entry("prepare").add_edge("prepare", "files")
+    for node, target in (("files", "pids"), ("again", "more")):
+        builder.add_fan_out_node(
+            node,
+            subgraph=file_graph(f"{name}_{node}"),
+            items_field="acts",
+            item_field="act",
+            collect_field="pid",
+            target_field=target,
+            key=lambda act: f"the {act} one",
+            tags={"act": lambda act: act, "length": len},
+            error_policy=error_policy,
+        )
+    return builder.add_edge("files", "again").add_edge("again", END).compile(name)
+
+
+collecting = files_graph("statuses_collecting", "collect")
+strict = files_graph("statuses_strict", "fail_fast")
+folder = (
+    GraphBuilder(Files)
+    .add_fan_out_node(
+        "files",
+        subgraph=file_graph("statuses_nested_file"),
+        items_field="acts",
+        item_field="act",
+        collect_field="pid",
+        target_field="pids",
+    )
+    .set_entry("files")
+    .add_edge("files", END)
+    .compile("statuses_folder")
+)
+nested = (
+    GraphBuilder(Folders)
+    .add_fan_out_node(
+        "folders",
+        subgraph=folder,
+        items_field="folders",
+        item_field="acts",
+        collect_field="pids",
+        target_field="pids",
+    )
+    .set_entry("folders")
+    .add_edge("folders", END)
+    .compile("statuses_nested")
+)
