@@ -148,7 +148,7 @@ async def test_run_id_names_the_run_through_all_its_invocations(place: Place, st
 
 
 class Killing:
-    """Kills the process that an instance runs in, the first time that it is told to run, and says when it was missed."""
+    """Kills the process of an instance the first time that it is told to run, and says when that was noticed."""
 
     phases = ("instance",)
 
