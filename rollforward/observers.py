@@ -3,10 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from backends.opening import open_logs
+from backends.opening import open_logs, open_status
 from orchestrator.graph.registry import registry
 from orchestrator.observers.delivery import drain
 from orchestrator.observers.log_observer import LoggingObserver
+from orchestrator.observers.status import StatusObserver
 from orchestrator.observers.subscription import Observer
 from workers.settings import Settings
 
@@ -23,6 +24,12 @@ async def opened_observers(settings: Settings) -> AsyncIterator[tuple[Observer, 
             logging_observer = LoggingObserver(open_logs(settings.logs_url, namespace=settings.namespace))
             stack.push_async_callback(logging_observer.close)
             observers.append(logging_observer)
+        if settings.status_url is not None:
+            rows = open_status(settings.status_url, namespace=settings.namespace)
+            stack.push_async_callback(rows.close)
+            status = StatusObserver(rows)
+            stack.push_async_callback(status.close)
+            observers.append(status)
         stack.push_async_callback(_all_told)
         yield tuple(observers)
 

@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     process that has come to use more than `child_memory_mb` is replaced between two messages. `metrics` is `off`, or a
     port or `host:port` where a server or a worker shows what it counts. `trace_share` of a fan-out's instances are
     traced, at most `trace_most`, where the environment asks for traces (`OTEL_...`).
+    `status` is where rows of what becomes of instances are kept: `on` for beside the checkpoints, `off`, or a URL.
     `logs` is where the output of instances is kept: `on` for beside the checkpoints, `off`, or a URL. A worker takes
     `log_bytes` of an instance's output, and its log records from `log_level` on.
     """
@@ -86,6 +87,7 @@ class Settings(BaseSettings):
     code_version: str | None = None
     trace_share: float = Field(default=1.0, ge=0, le=1)
     trace_most: int = Field(default=1000, ge=0)
+    status: str = "on"
     logs: str = "on"
     log_bytes: int = Field(default=DEFAULT_LOG_BYTES, ge=LEAST_LOG_BYTES)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
@@ -157,6 +159,12 @@ class Settings(BaseSettings):
     def logs_url(self) -> str | None:
         """Where the output of instances is kept; None where it is not."""
         return {"on": self.checkpoint_url, "off": None}.get(self.logs, self.logs)
+
+    @property
+    def status_url(self) -> str | None:
+        """Where status rows are kept; None where they are not, as in memory, where nobody could read them."""
+        url = {"on": self.checkpoint_url, "off": None}.get(self.status, self.status)
+        return None if url is None or url.startswith("memory:") else url
 
     @property
     def broker(self) -> str | None:

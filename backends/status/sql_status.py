@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, func, insert, select
 
 from backends.checkpointers.sql.clock import to_number, to_time
 from backends.checkpointers.sql.database import Database
@@ -28,6 +29,9 @@ _PLAIN = (
     *("error_category", "error_type", "error_message"),
 )
 """The fields that have a column of the same name and kind."""
+
+_PLAIN_OF = attrgetter(*_PLAIN)
+_COLUMNS = (*_PLAIN, "names", "node", "lineage", "idx", "state", "at")
 
 
 class SqlStatusStore:
@@ -54,18 +58,16 @@ class SqlStatusStore:
         await asyncio.to_thread(self._close)
 
     def _insert(self, db: Connection, rows: Sequence[StatusRow]) -> None:
-        columns = [_columns(row) for row in rows]
+        values = [_values(row) for row in rows]
         if not any(row.tags for row in rows):
-            db.execute(insert(self._status), columns)
+            db.exec_driver_sql(_insertion(self._status, _COLUMNS, db), values)
             return
         numbered = insert(self._status).returning(self._status.c.sequence, sort_by_parameter_order=True)
-        sequences = db.scalars(numbered, columns)
+        sequences = db.scalars(numbered, [dict(zip(_COLUMNS, one, strict=True)) for one in values])
         tags = [
-            {"sequence": sequence, "name": name, "value": value}
-            for sequence, row in zip(sequences, rows, strict=True)
-            for name, value in row.tags.items()
+            (sequence, name, row.tags[name]) for sequence, row in zip(sequences, rows, strict=True) for name in row.tags
         ]
-        db.execute(insert(self._tags), tags)
+        db.exec_driver_sql(_insertion(self._tags, ("sequence", "name", "value"), db), tags)
 
     def _select(self, db: Connection, which: StatusFilter) -> list[StatusRow]:
         wanted = self._wanted(which)
@@ -110,16 +112,17 @@ class SqlStatusStore:
         self._database.close()
 
 
-def _columns(row: StatusRow) -> dict[str, Any]:
-    return {
-        **{name: getattr(row, name) for name in _PLAIN},
-        "node": row.node_path,
-        "names": _names(row.node),
-        "lineage": _lineage(row.lineage),
-        "idx": row.index,
-        "state": row.state.value,
-        "at": to_number(row.at),
-    }
+def _insertion(table: Table, names: Sequence[str], db: Connection) -> str:
+    """The statement as the driver takes it: compiling the values of each row would take longer than to write them."""
+    place = "?" if db.dialect.paramstyle == "qmark" else "%s"
+    columns, places = ", ".join(names), ", ".join([place] * len(names))
+    return f"INSERT INTO {db.dialect.identifier_preparer.format_table(table)} ({columns}) VALUES ({places})"
+
+
+def _values(row: StatusRow) -> tuple[Any, ...]:
+    """The values of a row, as `_COLUMNS` has them."""
+    node = _names(row.node), row.node_path, _lineage(row.lineage)
+    return (*_PLAIN_OF(row), *node, row.index, row.state.value, to_number(row.at))
 
 
 def _row(columns: Mapping[str, Any], tags: Mapping[str, str]) -> StatusRow:

@@ -41,6 +41,7 @@ class Delivery:
         self._delivered = 0
         self._task: asyncio.Task[None] | None = None
         self._progressed = asyncio.Condition()
+        self._awaited = 0
 
     @property
     def undelivered_count(self) -> int:
@@ -68,11 +69,14 @@ class Delivery:
     async def wait(self, *, timeout_seconds: float | None) -> DrainSummary:
         """Wait until all that is announced by now has been delivered."""
         mark = self._announced
+        self._awaited += 1
         try:
             async with asyncio.timeout(timeout_seconds), self._progressed:
                 await self._progressed.wait_for(lambda: self._delivered >= mark)
         except TimeoutError:
             return DrainSummary(mark - self._delivered, timeout_reached=True)
+        finally:
+            self._awaited -= 1
         return DrainSummary()
 
     def drop(self) -> None:
@@ -87,9 +91,10 @@ class Delivery:
             event, told = self._waiting.popleft()
             for subscription in told:
                 await _tell(subscription, event)
-            async with self._progressed:
-                self._delivered += 1
-                self._progressed.notify_all()
+            self._delivered += 1
+            if self._awaited:
+                async with self._progressed:
+                    self._progressed.notify_all()
 
 
 async def drain(deliveries: Sequence[Delivery], *, timeout_seconds: float | None) -> DrainSummary:

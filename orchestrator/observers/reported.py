@@ -114,7 +114,8 @@ class ReportedEvents:
     def ended(self, report: Report) -> None:
         index = report.slot.index
         self._states.begun(report)
-        self.happened(index, EventsTold(report.invocation_id, report.delivery, report.events))
+        if report.events:
+            self.happened(index, EventsTold(report.invocation_id, report.delivery, report.events))
         self._told.pop(index, None)
         if self._frame.emitter.wants(Phase.CHECKPOINT_SAVED):
             boundary_site(self._frame.at_instance(self._node, index, self._state)).saved(SaveKind.INSTANCE)

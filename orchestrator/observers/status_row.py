@@ -14,9 +14,9 @@ from orchestrator.report import ErrorRecord
 LONGEST_MESSAGE = 2000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class StatusRow:
-    """An instance, or an attempt at a node, has come to a state.
+    """An instance, or an attempt at a node, has come to a state; a row is not changed once it is made.
 
     Args:
         sequence: the store's number; rows are read in its order, whatever their times are.
@@ -70,8 +70,14 @@ def row_of(event: Event) -> StatusRow | None:
 
 
 def _of_instance(event: InstanceEvent) -> StatusRow:
+    category, kind, message = _error(event.error)
     return StatusRow(
-        **_place(event, event.namespace),
+        run_id=event.run_id,
+        invocation_id=event.invocation_id,
+        correlation_id=event.correlation_id,
+        node=event.namespace,
+        lineage=_lineage(event, event.namespace),
+        index=event.fan_out_index,
         key=None if event.key is None else sound_text(event.key),
         state=event.state,
         attempt=max(event.attempts - 1, 0),
@@ -79,42 +85,47 @@ def _of_instance(event: InstanceEvent) -> StatusRow:
         worker=event.worker,
         at=event.at,
         duration_seconds=event.duration_seconds,
-        tags={name: sound_text(value) for name, value in event.tags.items()},
-        **_error(event.error),
+        error_category=category,
+        error_type=kind,
+        error_message=message,
+        tags={name: sound_text(event.tags[name]) for name in event.tags},
     )
 
 
 def _of_node(event: NodeEvent) -> StatusRow:
     error = None if event.error is None else error_record(event.error, with_traceback=False)
+    category, kind, message = _error(error)
     if event.phase is Phase.STARTED:
         state = InstanceState.RETRYING if event.attempt_index else InstanceState.RUNNING
     else:
         state = InstanceState.SUCCESS if error is None else InstanceState.FAILED
-    place = _place(event, event.namespace[:-1])
-    return StatusRow(**place, state=state, attempt=event.attempt_index, at=datetime.now(UTC), **_error(error))
+    return StatusRow(
+        run_id=event.run_id,
+        invocation_id=event.invocation_id,
+        correlation_id=event.correlation_id,
+        node=event.namespace,
+        lineage=_lineage(event, event.namespace[:-1]),
+        index=event.fan_out_index,
+        state=state,
+        attempt=event.attempt_index,
+        at=datetime.now(UTC),
+        error_category=category,
+        error_type=kind,
+        error_message=message,
+    )
 
 
-def _place(event: Place, around: tuple[str, ...]) -> dict[str, Any]:
+def _lineage(event: Place, around: tuple[str, ...]) -> tuple[Level, ...]:
     chains = zip(around, event.fan_out_index_chain, event.branch_name_chain, strict=True)
-    return {
-        "run_id": event.run_id,
-        "invocation_id": event.invocation_id,
-        "correlation_id": event.correlation_id,
-        "node": event.namespace,
-        "lineage": tuple(Level(*level) for level in chains if level[1:] != (None, None)),
-        "index": event.fan_out_index,
-    }
+    return tuple([Level(*level) for level in chains if level[1] is not None or level[2] is not None])
 
 
-def _error(error: ErrorRecord | None) -> dict[str, Any]:
+def _error(error: ErrorRecord | None) -> tuple[str | None, str | None, str | None]:
     if error is None:
-        return {}
+        return None, None, None
     message = sound_text(redacted(error.message))
-    return {
-        "error_category": error.category,
-        "error_type": error.type,
-        "error_message": message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 3]}...",
-    }
+    short = message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 3]}..."
+    return error.category, error.type, short
 
 
 def sound_text(text: str) -> str:
