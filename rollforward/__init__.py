@@ -3,13 +3,14 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rollforward.homes import HOMES
 from rollforward.neighbour import check_neighbours
 
 if TYPE_CHECKING:
     from backends.llm.chat import OpenAIChat
     from backends.llm.completion import Completion
     from backends.llm.error import ProviderError
-    from backends.opening import open_logs
+    from backends.opening import open_logs, open_status
     from backends.telemetry.otel.observer import OTelObserver
     from backends.telemetry.otel.options import TracingOptions
     from orchestrator.capture.line import LogLine, LogStream
@@ -86,13 +87,18 @@ if TYPE_CHECKING:
         exponential_jitter_backoff,
     )
     from orchestrator.middleware.timing import TimingMiddleware, TimingRecord
+    from orchestrator.observers.composite import CompositeObserver
     from orchestrator.observers.delivery import DrainSummary
     from orchestrator.observers.draining import ObserverNotAvailableInWorker, drain_events_for
     from orchestrator.observers.event import (
         CaughtException,
         CheckpointSavedEvent,
         FailureIsolatedEvent,
+        InstanceEvent,
         InstanceLogEvent,
+        InstanceState,
+        InvocationEvent,
+        InvocationState,
         NodeEvent,
         Phase,
         SaveKind,
@@ -100,6 +106,10 @@ if TYPE_CHECKING:
     from orchestrator.observers.llm_event import LlmCompletionEvent, LlmFailedEvent
     from orchestrator.observers.log_observer import LoggingObserver
     from orchestrator.observers.log_store import LogRow, LogStore, MemoryLogStore, read_logs
+    from orchestrator.observers.status import StatusObserver
+    from orchestrator.observers.status_row import StatusRow
+    from orchestrator.observers.status_rows import StatusRows
+    from orchestrator.observers.status_store import MemoryStatusStore, StatusStore, get_status
     from orchestrator.observers.subscription import Observer, RemoveHandle
     from orchestrator.redaction import add_redactor
     from orchestrator.reducer import (
@@ -132,6 +142,7 @@ __all__ = [
     "CompileError",
     "CompiledGraph",
     "Completion",
+    "CompositeObserver",
     "CorrelationFilter",
     "DeclaredSameName",
     "DrainSummary",
@@ -145,10 +156,14 @@ __all__ = [
     "GraphBuilder",
     "GraphError",
     "GraphNotFound",
+    "InstanceEvent",
     "InstanceFailure",
     "InstanceLogEvent",
     "InstanceLost",
+    "InstanceState",
     "InstanceTimeLimitExceeded",
+    "InvocationEvent",
+    "InvocationState",
     "ItemResult",
     "LedgerLost",
     "LedgerUnavailable",
@@ -164,6 +179,7 @@ __all__ = [
     "MapOptions",
     "MapRun",
     "MemoryLogStore",
+    "MemoryStatusStore",
     "MetadataRefused",
     "NodeEvent",
     "NodeException",
@@ -201,6 +217,10 @@ __all__ = [
     "StateMigrationMissing",
     "StateNotSerializable",
     "StateValidationError",
+    "StatusObserver",
+    "StatusRow",
+    "StatusRows",
+    "StatusStore",
     "TimingMiddleware",
     "TimingRecord",
     "TracingOptions",
@@ -225,6 +245,7 @@ __all__ = [
     "drain_events_for",
     "exponential_jitter_backoff",
     "get_invocation_metadata",
+    "get_status",
     "idempotency_key",
     "instance_logger",
     "is_cancelled",
@@ -234,130 +255,17 @@ __all__ = [
     "merge_all",
     "merge_by_key",
     "open_logs",
+    "open_status",
     "read_logs",
     "set_invocation_metadata",
     "start_map",
     "token",
 ]
 
-_HOMES = {
-    "backends.opening": ("open_logs",),
-    "orchestrator.capture.line": ("LogLine", "LogStream"),
-    "orchestrator.capture.logger": ("instance_logger",),
-    "orchestrator.observers.log_observer": ("LoggingObserver",),
-    "orchestrator.observers.log_store": ("LogRow", "LogStore", "MemoryLogStore", "read_logs"),
-    "backends.llm.chat": ("OpenAIChat",),
-    "backends.llm.completion": ("Completion",),
-    "backends.llm.error": ("ProviderError",),
-    "backends.telemetry.otel.observer": ("OTelObserver",),
-    "backends.telemetry.otel.options": ("TracingOptions",),
-    "orchestrator.context": (
-        "current_attempt_index",
-        "current_correlation_id",
-        "current_fan_out_index",
-        "current_invocation_id",
-        "current_item_key",
-        "current_lineage",
-        "current_namespace",
-        "current_run_id",
-        "idempotency_key",
-        "is_cancelled",
-        "token",
-    ),
-    "orchestrator.correlation": ("CorrelationFilter", "add_correlation", "correlation"),
-    "orchestrator.errors": (
-        "BrokerUnavailable",
-        "CallerError",
-        "CheckpointNotFound",
-        "CheckpointRecordInvalid",
-        "CheckpointUnavailable",
-        "CompileError",
-        "EdgeException",
-        "Fenced",
-        "FingerprintMismatch",
-        "GraphError",
-        "GraphNotFound",
-        "InstanceFailure",
-        "InstanceLost",
-        "InstanceTimeLimitExceeded",
-        "LedgerLost",
-        "LedgerUnavailable",
-        "NodeException",
-        "OperatorError",
-        "ParallelBranchesBranchFailed",
-        "PayloadTooLarge",
-        "ReducerError",
-        "RemoteError",
-        "RollforwardError",
-        "RoutingError",
-        "RunAmbiguous",
-        "RunCancelled",
-        "RunExists",
-        "RunIsDriven",
-        "SchemaMismatch",
-        "SealBroken",
-        "StateNotSerializable",
-        "StateValidationError",
-    ),
-    "orchestrator.execution.local": ("LocalExecutor",),
-    "orchestrator.graph.builder": ("GraphBuilder",),
-    "orchestrator.compiled": ("CompiledGraph",),
-    "orchestrator.graph.edge": ("END",),
-    "orchestrator.graph.projection": ("DeclaredSameName", "ExplicitMapping", "FieldNameMatching", "Projection"),
-    "orchestrator.middleware.retry": (
-        "RetryConfig",
-        "RetryMiddleware",
-        "default_classifier",
-        "deterministic_backoff",
-        "exponential_jitter_backoff",
-    ),
-    "orchestrator.metadata": ("MetadataRefused", "ReservedMetadata"),
-    "orchestrator.redaction": ("add_redactor",),
-    "orchestrator.reducer": (
-        "Reducer",
-        "append",
-        "bounded_append",
-        "concat_flatten",
-        "dedupe_append",
-        "last_write_wins",
-        "merge",
-        "merge_all",
-        "merge_by_key",
-    ),
-    "orchestrator.observers.event": (
-        "CaughtException",
-        "CheckpointSavedEvent",
-        "FailureIsolatedEvent",
-        "InstanceLogEvent",
-        "NodeEvent",
-        "Phase",
-        "SaveKind",
-    ),
-    "orchestrator.observers.delivery": ("DrainSummary",),
-    "orchestrator.observers.draining": ("ObserverNotAvailableInWorker", "drain_events_for"),
-    "orchestrator.observers.llm_event": ("LlmCompletionEvent", "LlmFailedEvent"),
-    "orchestrator.observers.subscription": ("Observer", "RemoveHandle"),
-    "orchestrator.graph.node": ("BranchSpec",),
-    "orchestrator.middleware.timing": ("TimingMiddleware", "TimingRecord"),
-    "orchestrator.middleware.failure_isolation": ("FailureIsolationMiddleware",),
-    "orchestrator.middleware.cause_chain": ("classify_cause_chain",),
-    "orchestrator.checkpoint.migration": (
-        "StateMigration",
-        "StateMigrationAmbiguous",
-        "StateMigrationFailed",
-        "StateMigrationMissing",
-    ),
-    "orchestrator.checkpoint.protocol": ("RecordOutdated",),
-    "orchestrator.scope": ("get_invocation_metadata", "set_invocation_metadata"),
-    "orchestrator.state": ("State",),
-    "rollforward.mapping": ("ItemResult", "MapHandle", "MapOptions", "MapRun", "map", "start_map"),
-    "workers.dispatch": ("CeleryExecutor",),
-}
-
 
 def __getattr__(name: str) -> Any:
     # What is not asked for is not imported: `rollforward --help` must be quick, and a graph needs no Celery.
-    home = next((home for home, names in _HOMES.items() if name in names), None)
+    home = next((home for home, names in HOMES.items() if name in names), None)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(home), name)

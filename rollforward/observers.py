@@ -25,9 +25,7 @@ async def opened_observers(settings: Settings) -> AsyncIterator[tuple[Observer, 
             stack.push_async_callback(logging_observer.close)
             observers.append(logging_observer)
         if settings.status_url is not None:
-            rows = open_status(settings.status_url, namespace=settings.namespace)
-            stack.push_async_callback(rows.close)
-            status = StatusObserver(rows)
+            status = StatusObserver(open_status(settings.status_url, namespace=settings.namespace))
             stack.push_async_callback(status.close)
             observers.append(status)
         stack.push_async_callback(_all_told)

@@ -33,7 +33,7 @@ class StatusObserver:
     `health` says why rows wait. A run never fails by it.
 
     Args:
-        store: where rows are kept. It is closed by whoever opened it.
+        store: where rows are kept; it is closed with the observer.
         nodes: whether every attempt at a node has rows as well; these bring the states of nodes along from workers.
         flush_on_write: whether each row is written before the next event is told.
         flush_every: so many rows are one batch.
@@ -85,8 +85,9 @@ class StatusObserver:
         await self._outbox.flush()
 
     async def close(self) -> None:
-        """Write what waits for the last time."""
+        """Write what waits for the last time, and close the store."""
         await self._outbox.close()
+        await self.store.close()
 
     async def get_status(self, **which: Unpack[StatusQuery]) -> StatusRows:
         """What became of instances and nodes so far, also in other processes; see the function of that name.

@@ -14,6 +14,7 @@ from rollforward.cli.output import cell, console, print_document
 from rollforward.cli.record import opened_record
 from rollforward.cli.setting import read_settings
 from rollforward.cli.standing import Standing, standing
+from rollforward.cli.status_rows import print_status_rows
 from rollforward.cli.verb import Verb, output_option
 from workers.settings import Settings
 
@@ -23,11 +24,17 @@ _WATCH_EVERY_SECONDS = 1.0
 @click.command(cls=Verb)
 @click.argument("run_id", metavar="RUN")
 @click.option("--watch", is_flag=True, help="Look again every second until the run ends.")
+@click.option("--rows", is_flag=True, help="Show every state that each instance came to, in order.")
+@click.option("--latest", is_flag=True, help="Of these rows, only the last one of each instance.")
 @output_option()
-def command(run_id: str, watch: bool, output: str) -> None:
+def command(run_id: str, output: str, **options: bool) -> None:
     """Show where a run stands: counts, rate, time to go, and what is wrong."""
-    settings = read_settings()
-    if not watch:
+    settings, watch = read_settings(), options["watch"]
+    if options["rows"] or options["latest"]:
+        if watch:
+            raise click.UsageError("--rows shows what is kept by now; leave --watch out")
+        asyncio.run(print_status_rows(settings, run_id, output, latest=options["latest"]))
+    elif not watch:
         _print(asyncio.run(_look(settings, run_id)), output)
     elif output == "table" and sys.stdout.isatty():
         asyncio.run(_watch_live(settings, run_id))

@@ -1,6 +1,7 @@
 """What the verbs print of a run, in shapes that scripts rely on."""
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -49,6 +50,30 @@ def test_status_counts_by_state(ended):
     assert document["counts"] == dict.fromkeys(document["counts"], 0) | {"succeeded": 3}
     assert (document["total"], document["problems"], document["eta_s"]) == (3, [], None)
     assert datetime.fromisoformat(document["created_at"]).utcoffset() == timedelta(0)
+
+
+def test_status_rows_tell_every_state_of_each_instance_in_order(ended):
+    rows = ended.ok("status", "good", "--rows", "-o", "jsonl").lines
+    assert [row["sequence"] for row in rows] == sorted(row["sequence"] for row in rows)
+    for index in range(3):
+        own = [row for row in rows if row["fan_out_index"] == index]
+        assert [row["state"] for row in own] == ["QUEUED", "RUNNING", "SUCCESS"]
+        assert {row["tags"]["parity"] for row in own} == {["odd", "even", "odd"][index]}
+    assert {row["node"] for row in rows} == {"pieces"}
+    assert rows[-1]["error"] is None
+
+
+def test_the_latest_status_rows_are_one_for_each_instance(failed):
+    rows = failed.ok("status", "bad", "--latest", "-o", "json").document["items"]
+    assert [row["state"] for row in rows] == ["FAILED"] * 3
+    assert rows[0]["error"]["message"]
+
+
+def test_status_rows_that_are_not_kept_say_how_to_keep_them(cli):
+    quiet = replace(cli, environment={**cli.environment, "ROLLFORWARD_STATUS": "off"})
+    quiet.ok("run", GRAPH, "--executor", "local", "--set", "numbers=[1]", "--run-id", "quiet")
+    for reader in (cli, quiet):
+        assert "ROLLFORWARD_STATUS" in reader.ok("status", "quiet", "--rows").stderr
 
 
 def test_items_print_one_object_per_instance(ended):

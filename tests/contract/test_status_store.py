@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from backends.opening import open_status
+from backends.opening import open_status, open_store
 from orchestrator.errors import OperatorError
 from orchestrator.identity import Level
 from orchestrator.observers.event import InstanceState
 from orchestrator.observers.status_row import StatusRow, sound_text
 from orchestrator.observers.status_store import StatusFilter, StatusStore, get_status
-from tests.contract.checkpoint_case import AWKWARD
+from tests.contract.checkpoint_case import AWKWARD, new_run
 
 NAMESPACE = "rows"
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -136,6 +136,19 @@ async def test_several_may_write_at_once_and_no_row_is_lost(store, run_id):
         found = await get_status(store, run=run)
         assert {one.index for one in found} == set(range(20))
         assert len({one.sequence for one in found}) == 20
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres_url", "redis_url"])
+async def test_a_run_that_is_deleted_takes_its_rows_along(kind, tmp_path, request, run_id):
+    url = f"sqlite:///{tmp_path}/state.db" if kind == "sqlite" else request.getfixturevalue(kind)
+    runs, store = open_store(url, namespace=NAMESPACE), open_status(url, namespace=NAMESPACE)
+    await runs.create(new_run(run_id))
+    await store.append([row(run_id, tags={"a": "b"}), row(f"{run_id}-other", tags={"a": "b"})])
+    await runs.delete(run_id)
+    assert list(await get_status(store, run=run_id)) == []
+    assert [one.tags for one in await get_status(store, run=f"{run_id}-other")] == [{"a": "b"}]
+    await store.close()
+    await runs.close()
 
 
 async def test_what_is_kept_outlives_its_store(tmp_path, run_id):

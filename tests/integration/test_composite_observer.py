@@ -17,11 +17,9 @@ from tests.service.observing import Place
 @pytest.fixture
 async def status(tmp_path: Path) -> AsyncIterator[StatusObserver]:
     """An observer with a database of its own."""
-    store = open_status(f"sqlite:///{tmp_path}/state.db", namespace="observed")
-    observer = StatusObserver(store)
+    observer = StatusObserver(open_status(f"sqlite:///{tmp_path}/state.db", namespace="observed"))
     yield observer
     await observer.close()
-    await store.close()
 
 
 class Listening:
