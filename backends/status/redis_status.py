@@ -49,6 +49,9 @@ class RedisStatusStore:
     async def read(self, which: StatusFilter) -> list[StatusRow]:
         return await self._asked(lambda: which.of(self._rows(which.run_id)))
 
+    async def delete(self, run_id: str) -> None:
+        await self._asked(lambda: self._delete(run_id))
+
     async def close(self) -> None:
         await asyncio.to_thread(self._close)
 
@@ -62,6 +65,12 @@ class RedisStatusStore:
                 pipeline.rpush(self._key(run_id), *texts)
                 pipeline.expire(self._key(run_id), KEPT_FOR)
                 pipeline.zadd(f"{self._prefix}runs", {run_id: last}, nx=True)
+            pipeline.execute()
+
+    def _delete(self, run_id: str) -> None:
+        with self._client.pipeline(transaction=True) as pipeline:
+            pipeline.unlink(self._key(run_id))
+            pipeline.zrem(f"{self._prefix}runs", run_id)
             pipeline.execute()
 
     def _rows(self, run_id: str | None) -> list[StatusRow]:

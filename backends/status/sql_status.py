@@ -10,7 +10,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, insert, select
 
 from backends.checkpointers.sql.clock import to_number, to_time
 from backends.checkpointers.sql.database import Database
@@ -54,6 +54,9 @@ class SqlStatusStore:
     async def read(self, which: StatusFilter) -> list[StatusRow]:
         return await self._in_thread(self._reader, lambda: self._database.read(lambda db: self._select(db, which)))
 
+    async def delete(self, run_id: str) -> None:
+        await self._in_thread(self._writer, lambda: self._database.write(lambda db: self._delete(db, run_id)))
+
     async def close(self) -> None:
         await asyncio.to_thread(self._close)
 
@@ -68,6 +71,11 @@ class SqlStatusStore:
             (sequence, name, row.tags[name]) for sequence, row in zip(sequences, rows, strict=True) for name in row.tags
         ]
         db.exec_driver_sql(_insertion(self._tags, ("sequence", "name", "value"), db), tags)
+
+    def _delete(self, db: Connection, run_id: str) -> None:
+        rows = self._wanted(StatusFilter(run_id))
+        db.execute(delete(self._tags).where(self._tags.c.sequence.in_(rows)))
+        db.execute(delete(self._status).where(self._status.c.run_id == run_id))
 
     def _select(self, db: Connection, which: StatusFilter) -> list[StatusRow]:
         wanted = self._wanted(which)

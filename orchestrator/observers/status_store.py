@@ -53,6 +53,13 @@ class StatusStore(Protocol):
             OperatorError: the store is away.
         """
 
+    async def delete(self, run_id: str) -> None:
+        """Drop the rows of a run; nothing happens where there are none.
+
+        Raises:
+            OperatorError: the store is away.
+        """
+
     async def close(self) -> None:
         """Let connections go."""
 
@@ -62,13 +69,18 @@ class MemoryStatusStore:
 
     def __init__(self) -> None:
         self._rows: list[StatusRow] = []
+        self._last = 0
 
     async def append(self, rows: Sequence[StatusRow]) -> None:
         for row in rows:
-            self._rows.append(replace(row, sequence=len(self._rows) + 1))
+            self._last += 1
+            self._rows.append(replace(row, sequence=self._last))
 
     async def read(self, which: StatusFilter) -> list[StatusRow]:
         return which.of(self._rows)
+
+    async def delete(self, run_id: str) -> None:
+        self._rows = [row for row in self._rows if row.run_id != run_id]
 
     async def close(self) -> None:
         """Keep it all: whoever opened it may read it yet."""

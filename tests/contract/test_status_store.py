@@ -138,7 +138,17 @@ async def test_several_may_write_at_once_and_no_row_is_lost(store, run_id):
         assert len({one.sequence for one in found}) == 20
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres_url", "redis_url"])
+async def test_the_rows_of_a_run_are_dropped_on_request(store, run_id):
+    await store.append([row(run_id, tags={"a": "b"}), row(f"{run_id}-other", tags={"a": "b"})])
+    await store.delete(run_id)
+    await store.delete(run_id)
+    assert list(await get_status(store, run=run_id)) == []
+    assert [one.tags for one in await get_status(store, run=f"{run_id}-other")] == [{"a": "b"}]
+    await store.append([row(run_id)])
+    assert len({one.sequence for one in await get_status(store)}) == len(await get_status(store))
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres_url"])
 async def test_a_run_that_is_deleted_takes_its_rows_along(kind, tmp_path, request, run_id):
     url = f"sqlite:///{tmp_path}/state.db" if kind == "sqlite" else request.getfixturevalue(kind)
     runs, store = open_store(url, namespace=NAMESPACE), open_status(url, namespace=NAMESPACE)

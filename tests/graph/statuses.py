@@ -1,4 +1,4 @@
-"""Graphs whose instances do as their item says: `ok`, `fail`, `flaky` (fails once in each delivery), `wait`."""
+"""Graphs whose instances do as their item says: `ok`, `fail`, `flaky` (fails once in each delivery), `wait`, `say`."""
 
 import asyncio
 import os
@@ -13,6 +13,7 @@ from rollforward import (
     append,
     current_attempt_index,
     deterministic_backoff,
+    instance_logger,
 )
 
 
@@ -36,6 +37,8 @@ class Folders(State):
 async def work(file: File) -> dict[str, int]:
     if file.act == "fail" or (file.act == "flaky" and current_attempt_index() == 0):
         raise ValueError(f"{file.act}, password=hunter2")
+    if file.act == "say":
+        instance_logger().info("said by an instance")
     if file.act == "wait":
         await asyncio.sleep(60)
     return {"pid": os.getpid()}

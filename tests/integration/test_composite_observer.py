@@ -8,7 +8,7 @@ import pytest
 
 from backends.opening import open_status
 from orchestrator.observers.composite import CompositeObserver
-from orchestrator.observers.event import Event, InstanceEvent, Phase
+from orchestrator.observers.event import Event, InstanceEvent, InstanceLogEvent, Phase
 from orchestrator.observers.status import StatusObserver
 from tests.graph.statuses import Files, Folders, collecting, nested
 from tests.service.observing import Place
@@ -57,6 +57,14 @@ async def test_isolates_children_from_one_that_raises(
     failed, of_status = composite.failed
     assert (failed > 0, of_status) == (True, 0)
     assert [record.message for record in caplog.records] == ["observer failed"] * failed
+
+
+async def test_logger_lines_go_to_every_child_that_wants_them(place: Place, status: StatusObserver):
+    first, second = Listening(Phase.LOGGED), Listening(Phase.LOGGED)
+    await place.invoked(collecting, Files(acts=["say"]), CompositeObserver(first, status, second))
+    lines = [line.text for event in first.events if isinstance(event, InstanceLogEvent) for line in event.lines]
+    assert "said by an instance" in lines
+    assert first.events == second.events
 
 
 async def test_contextual_facts_of_an_event_are_the_same_for_every_child(place: Place, status: StatusObserver):

@@ -4,11 +4,14 @@ import asyncio
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
 
 from orchestrator.checkpoint.memory import MemoryStore
+from orchestrator.checkpoint.row import FanOutRow
 from orchestrator.compiled import CompiledGraph
 from orchestrator.errors import NodeException, RunCancelled
 from orchestrator.execution.executor import Hint
@@ -18,12 +21,16 @@ from orchestrator.execution.stepping import local_lane
 from orchestrator.fan_out import progress, recorder
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.edge import END
-from orchestrator.identity import Slot
+from orchestrator.identity import FanOutKey, Slot
 from orchestrator.instance import kept
+from orchestrator.instance.kept import in_ledger
 from orchestrator.instance.run import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.middleware.retry import RetryMiddleware, deterministic_backoff
+from orchestrator.observers.delivery import Delivery
 from orchestrator.observers.event import Event, InstanceEvent, InvocationEvent, NodeEvent, Phase
+from orchestrator.observers.instance_states import AT_ONCE, InstanceStates
+from orchestrator.observers.subscription import Subscription
 from orchestrator.reducer import append
 from orchestrator.report import Report
 from orchestrator.state import State
@@ -178,6 +185,22 @@ async def test_those_that_the_first_failure_stops_are_cancelled():
     }
 
 
+class OnlyFirstExecutor(LocalExecutor):
+    """Passes on the word for the first instance only."""
+
+    async def dispatch(self, hints: Sequence[Hint]) -> None:
+        await super().dispatch([hint for hint in hints if hint.index == 0])
+
+
+async def test_those_that_the_first_failure_leaves_in_the_queue_are_cancelled():
+    graph, ledger, seen = wide(refuse_odd), MemoryLedger(), Listening()
+    executor = OnlyFirstExecutor(ledger, Runtime(worker="me", find=lambda _name, _fingerprint: graph))
+    with pytest.raises(NodeException):
+        await graph.invoke(Items(items=[1, 2]), observers=[seen], lane=Lane(ledger=ledger, executor=executor))
+    await graph.drain()
+    assert seen.states() == {(0,): ["QUEUED", "RUNNING", "FAILED"], (1,): ["QUEUED", "CANCELLED"]}
+
+
 async def test_those_of_a_cancelled_run_are_cancelled():
     started = asyncio.Event()
 
@@ -280,6 +303,34 @@ async def test_a_long_instance_is_told_to_run_while_it_runs(told_soon: None):
     assert seen.states() == {(0,): ["QUEUED", "RUNNING", "SUCCESS"]}
 
 
+async def test_what_a_long_instance_told_is_read_with_its_report_at_the_latest(monkeypatch: pytest.MonkeyPatch):
+    for module in (kept, progress):
+        monkeypatch.setattr(module, "TOLD_EVERY_SECONDS", 0.02)
+    monkeypatch.setattr(recorder, "SWEEP_SECONDS", 3600)
+    has_told = asyncio.Event()
+
+    class Telling(MemoryLedger):
+        def progress(self, *given: Any, **more: Any) -> bool:
+            loop.call_soon_threadsafe(has_told.set)
+            return super().progress(*given, **more)
+
+        async def reports(self, *given: Any, **more: Any) -> list[Report]:
+            while not (found := await super().reports(*given, **more)):
+                pass
+            return found
+
+    async def until_told(_state: Item) -> dict[str, int]:
+        await asyncio.wait_for(has_told.wait(), 10)
+        return {"out": 1}
+
+    loop, graph, ledger = asyncio.get_running_loop(), wide(until_told), Telling()
+    runtime = Runtime(worker="me", find=lambda _name, _fingerprint: graph, keep=in_ledger(ledger.progress))
+    lane = Lane(ledger=ledger, executor=LocalExecutor(ledger, runtime))
+    seen = await heard(graph, Items(items=[1]), Phase.STARTED, Phase.COMPLETED, lane=lane)
+    inner = [event.phase.value for event in seen.events if isinstance(event, NodeEvent) and event.node_name == "one"]
+    assert inner == ["started", "completed"]
+
+
 class DyingExecutor(LocalExecutor):
     """Loses the first deliveries, so many of each instance."""
 
@@ -321,6 +372,49 @@ async def test_an_instance_that_is_lost_too_often_has_failed(told_soon: None):
     assert seen.states() == {(0,): ["QUEUED", "LOST", "QUEUED", "LOST", "FAILED"]}
     assert seen.instances[-1].error is not None
     assert seen.instances[-1].error.category == "instance_lost"
+
+
+class ForgetfulExecutor(LocalExecutor):
+    """Loses the first message of each instance."""
+
+    def __init__(self, ledger: MemoryLedger, runtime: Runtime) -> None:
+        super().__init__(ledger, runtime)
+        self.lost: set[int] = set()
+
+    async def dispatch(self, hints: Sequence[Hint]) -> None:
+        told = [hint for hint in hints if hint.index in self.lost]
+        self.lost.update(hint.index for hint in hints)
+        await super().dispatch(told)
+
+
+async def test_a_message_that_is_repeated_is_no_news(told_soon: None):
+    graph, ledger = wide(), MemoryLedger()
+    executor = ForgetfulExecutor(ledger, Runtime(worker="me", find=lambda _name, _fingerprint: graph))
+    options = Options(owner="me", claim_deadline=timedelta(0))
+    lane = Lane(ledger=ledger, executor=executor)
+    seen = await heard(graph, Items(items=[7]), lane=lane, options=options)
+    assert executor.lost == {0}
+    assert seen.states() == {(0,): ["QUEUED", "RUNNING", "SUCCESS"]}
+
+
+async def test_others_have_their_turn_while_many_are_rolled_forward():
+    count, turns, seen = 2_000, [0], Listening()
+    delivery = Delivery(lambda _path: iter([Subscription.of(seen)]), wanted=seen.phases)
+    ids = {"run_id": "r", "invocation_id": "i", "correlation_id": "c"}
+    frame: Any = SimpleNamespace(emitter=delivery, levels=(), **ids)
+    row = FanOutRow(key=FanOutKey((), "each"), instance_count=count, item_hashes=b"")
+
+    async def take_turns() -> None:
+        while True:
+            turns[0] += 0 < len(seen.events) < count
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(take_turns())
+    await InstanceStates(frame, row, tell_themselves=False).rolled_forward(range(count))
+    await delivery.wait(timeout_seconds=None)
+    others.cancel()
+    assert [event.fan_out_index for event in seen.instances] == list(range(count))
+    assert turns[0] >= count // AT_ONCE - 1
 
 
 async def test_an_invocation_is_told_of_first_and_last():

@@ -23,6 +23,7 @@ from orchestrator.observers.event import (
 from orchestrator.observers.status import StatusObserver
 from orchestrator.observers.status_row import LONGEST_MESSAGE, StatusRow, row_of
 from orchestrator.observers.status_store import MemoryStatusStore
+from orchestrator.report import ErrorRecord
 from orchestrator.state import State
 
 PLACE: dict[str, Any] = {"run_id": "r", "invocation_id": "i", "correlation_id": "c"}
@@ -193,6 +194,13 @@ def test_a_failure_is_kept_without_secrets_and_without_its_length():
     assert "hunter2" not in row.error_message
     assert len(row.error_message) == LONGEST_MESSAGE
     assert (row.error_category, (row.error_type or "").rpartition(".")[2]) == (error.category, "ValueError")
+
+
+def test_what_a_worker_did_not_star_out_is_starred_here():
+    error = ErrorRecord(None, "password=hunter2", "ValueError")
+    row = row_of(instance(0, InstanceState.FAILED, error=error))
+    assert row is not None
+    assert row.error_message == "password=***"
 
 
 async def test_a_table_has_a_column_for_each_field_also_without_rows():

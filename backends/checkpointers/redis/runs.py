@@ -114,9 +114,6 @@ class RedisRuns(RedisSpace):
 
     async def delete(self, run_id: str) -> None:
         await self._script("delete", run_id, 0)
-        # What observers keep of it, beside it.
-        told = [f"{self._keys.namespace}:{kind}:{{{run_id}}}" for kind in ("status", "log")]
-        await self._command("UNLINK", *told)
 
     async def _get(self, run_id: str) -> Run:
         found = await self._runs([run_id])
