@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MOST_KEYS = 200_000
 _AT_ONCE = 1_000
-_OURS = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,40}):(run|mq|cp|log):(.*)", re.DOTALL)
+_OURS = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,40}):(run|mq|cp|log|status):(.*)", re.DOTALL)
 _RUN = re.compile(r"\{(.+)\}:meta", re.DOTALL)
 _OF_BROKER = re.compile(r"unacked.*|_kombu\..*", re.DOTALL)
 _OF_EVENTS = re.compile(r"celeryev.*|.*\.pidbox", re.DOTALL)

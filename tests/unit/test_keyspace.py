@@ -13,6 +13,8 @@ OURS = [
     "jobs:cp:runs",
     "jobs:cp:{one}:steps",
     "jobs:log:{one}",
+    "jobs:status:{one}",
+    "jobs:status:runs",
     "jobs:mq:unacked",
     "jobs:mq:unacked_index",
     "jobs:mq:unacked_mutex",
