@@ -17,6 +17,8 @@ from orchestrator.redaction import redacted
 DEFAULT_LOG_BYTES = 65_536
 LEAST_LOG_BYTES = 1024
 INSTANCE_LOGGER = "rollforward.instance"
+THREADS = "rollforward-"
+"""What the names of the threads of ours begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def current_capture() -> Capture | None:
     """
     if _is_paused.get():
         return None
-    capture = _current.get() or capture_alone()
+    capture = _current.get() or (None if _is_in_thread_of_ours() else capture_alone())
     return capture if capture is not None and capture.pid == os.getpid() else None
 
 
@@ -123,6 +125,11 @@ def alone(capture: Capture) -> Iterator[None]:
         yield
     finally:
         _alone.remove(capture)
+
+
+def _is_in_thread_of_ours() -> bool:
+    """Whether this thread serves the whole process; what it does for an instance, it does in that one's context."""
+    return threading.current_thread().name.startswith(THREADS)
 
 
 @contextmanager

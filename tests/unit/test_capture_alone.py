@@ -108,6 +108,16 @@ def test_threads_of_the_user_are_taken_too(tmp_path):
         assert texts(capture.take(is_over=True), OUT) == ["of a thread"]
 
 
+def test_a_thread_that_serves_the_whole_process_is_not(tmp_path):
+    with written(tmp_path) as file:
+        capture = taker()
+        with capturing(capture, is_alone=True):
+            thread = threading.Thread(target=say, args=("of a beat",), name="rollforward-heartbeat")
+            thread.start()
+            thread.join()
+        assert (texts(capture.take(is_over=True), OUT), file.read_text()) == ([], "of a beat\n")
+
+
 def test_a_forked_child_of_the_user_is_taken(tmp_path):
     with written(tmp_path) as file:
         capture = taker()
