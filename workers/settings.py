@@ -117,6 +117,18 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("logs", "status")
+    @classmethod
+    def _on_off_or_a_url(cls, value: str) -> str:
+        if value not in ("on", "off") and "://" not in value:
+            raise PydanticCustomError(
+                "store_not_chosen",
+                "{value} is neither on nor off nor a URL; write on for beside the checkpoints, or sqlite:///FILE, "
+                "postgresql+psycopg://..., redis://...",
+                {"value": value},
+            )
+        return value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _in_capitals(cls, value: Any) -> Any:
@@ -157,16 +169,19 @@ class Settings(BaseSettings):
 
     @property
     def logs_url(self) -> str | None:
-        """Where the output of instances is kept; None where it is not."""
-        return {"on": self.checkpoint_url, "off": None}.get(self.logs, self.logs)
+        """Where the output of instances is kept; None where it is not, as in memory, where nobody could read it."""
+        return self._url_of(self.logs)
 
     @property
     def status_url(self) -> str | None:
         """Where status rows are kept; None where they are not, as in memory, where nobody could read them."""
-        url = {"on": self.checkpoint_url, "off": None}.get(self.status, self.status)
-        return None if url is None or url.startswith("memory:") else url
+        return self._url_of(self.status)
 
     @property
     def broker(self) -> str | None:
         """Where messages go; None while the embedded Redis has no address yet."""
         return self.broker_url or self.redis_url
+
+    def _url_of(self, chosen: str) -> str | None:
+        url = {"on": self.checkpoint_url, "off": None}.get(chosen, chosen)
+        return None if url is None or url.startswith("memory:") else url

@@ -1,8 +1,11 @@
 """What settings are refused, and what follows from others."""
 
+import logging
+
 import pytest
 from pydantic import ValidationError
 
+from orchestrator.capture.capture import CaptureOptions
 from rollforward.cli.setting import SettingsRefused, read_settings
 from workers.settings import Settings
 
@@ -33,3 +36,20 @@ def test_a_lease_that_is_refused_is_named_first():
     with pytest.raises(ValidationError) as refused:
         Settings(lease_seconds=-1)
     assert refused.value.errors()[0]["loc"] == ("lease_seconds",)
+
+
+@pytest.mark.parametrize("name", ["logs", "status"])
+def test_where_something_is_kept_is_on_off_or_a_url(name):
+    def url_of(chosen, checkpoints="sqlite:///state.db"):
+        return getattr(Settings(checkpoint_url=checkpoints, **{name: chosen}), f"{name}_url")
+
+    assert (url_of("on"), url_of("off"), url_of("redis://h/1")) == ("sqlite:///state.db", None, "redis://h/1")
+    assert url_of("on", "memory://") is None
+    with pytest.raises(ValidationError, match="neither on nor off nor a URL"):
+        Settings(**{name: "yes"})
+
+
+def test_the_level_of_log_records_may_be_written_small():
+    assert Settings(log_level="debug", log_bytes=2048).capture == CaptureOptions(2048, logging.DEBUG)
+    with pytest.raises(ValidationError):
+        Settings(log_level="loud")
