@@ -1,6 +1,7 @@
 """What settings are refused, and what follows from others."""
 
 import logging
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -40,16 +41,19 @@ def test_a_lease_that_is_refused_is_named_first():
 
 @pytest.mark.parametrize("name", ["logs", "status"])
 def test_where_something_is_kept_is_on_off_or_a_url(name):
-    def url_of(chosen, checkpoints="sqlite:///state.db"):
-        return getattr(Settings(checkpoint_url=checkpoints, **{name: chosen}), f"{name}_url")
+    def url_of(chosen: str, checkpoints: str = "sqlite:///state.db") -> Any:
+        given: dict[str, Any] = {"checkpoint_url": checkpoints, name: chosen}
+        return getattr(Settings(**given), f"{name}_url")
 
     assert (url_of("on"), url_of("off"), url_of("redis://h/1")) == ("sqlite:///state.db", None, "redis://h/1")
     assert url_of("on", "memory://") is None
     with pytest.raises(ValidationError, match="neither on nor off nor a URL"):
-        Settings(**{name: "yes"})
+        url_of("yes")
 
 
 def test_the_level_of_log_records_may_be_written_small():
-    assert Settings(log_level="debug", log_bytes=2048).capture == CaptureOptions(2048, logging.DEBUG)
+    assert Settings.model_validate({"log_level": "debug", "log_bytes": 2048}).capture == CaptureOptions(
+        2048, logging.DEBUG
+    )
     with pytest.raises(ValidationError):
-        Settings(log_level="loud")
+        Settings.model_validate({"log_level": "loud"})
