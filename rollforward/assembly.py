@@ -1,8 +1,11 @@
 """Puts the parts together that drive runs: a store, a ledger with its executor, and an orchestrator."""
 
 import asyncio
+import contextlib
+import logging
 import os
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,9 +36,14 @@ from workers.dispatch import CeleryExecutor
 from workers.opening import RedisNotNamed, open_worker_ledger
 from workers.process import this_owner
 from workers.settings import Settings
-from workers.tracing import offer, trace_celery
+from workers.tracing import offer, trace_celery, untrace_celery
+
+log = logging.getLogger(__name__)
 
 ExecutorName = Literal["celery", "local"]
+
+SHUTDOWN_SECONDS = 5.0
+"""So long the last spans may take where a collector is slow, or away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +119,24 @@ async def _opened_tracing(settings: Settings) -> AsyncIterator[Tracing]:
     try:
         yield tracing
     finally:
-        await asyncio.to_thread(tracing.shutdown)
+        untrace_celery()
+        await _within(SHUTDOWN_SECONDS, tracing.shutdown)
+
+
+async def _within(seconds: float, act: Callable[[], None]) -> None:
+    """Call it in a thread that keeps nobody from leaving when it is not done in time."""
+    done, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def run() -> None:
+        act()
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=run, name="rollforward-last-spans", daemon=True).start()
+    try:
+        await asyncio.wait_for(done.wait(), seconds)
+    except TimeoutError:
+        log.warning("the last spans were not taken in time", extra={"seconds": seconds})
 
 
 @asynccontextmanager

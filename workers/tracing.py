@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
@@ -11,9 +12,13 @@ from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.trace import NonRecordingSpan, TracerProvider, set_span_in_context
 
 from backends.telemetry.otel.carrier import CORRELATION, read_origin
+from workers.tasks import TASK_NAME
 
 if TYPE_CHECKING:
     from backends.telemetry.otel.per_process import TracedWorker
+
+OUR_TASK = SimpleNamespace(name=TASK_NAME)
+"""Our app is not Celery's current one, in which the library would look for the task of that name."""
 
 SAMPLED = ("1", "3")
 """How the header of a span ends that is recorded (https://www.w3.org/TR/trace-context-2/#trace-flags)."""
@@ -22,9 +27,18 @@ SAMPLED = ("1", "3")
 class TracedTasks(CeleryInstrumentor):
     """Makes Celery's own spans of the tasks that are traced, and spends nothing on the others."""
 
+    # The library keeps the one instrumentor of a process here, and would give it for ours.
+    _instance = None
+
     def _trace_before_publish(self, *args: Any, **kwargs: Any) -> None:
         if trace.get_current_span().get_span_context().trace_flags.sampled:
-            super()._trace_before_publish(*args, **kwargs)  # type: ignore[no-untyped-call] # it has no types
+            super()._trace_before_publish(*args, **_known(kwargs))  # type: ignore[no-untyped-call] # it has no types
+
+    @staticmethod
+    def _trace_after_publish(*args: Any, **kwargs: Any) -> None:
+        if trace.get_current_span().get_span_context().trace_flags.sampled:
+            published: Any = CeleryInstrumentor._trace_after_publish  # noqa: SLF001 - it is the hook that this overrides
+            published(*args, **_known(kwargs))
 
     def _trace_prerun(self, *args: Any, **kwargs: Any) -> None:
         if _is_traced(kwargs.get("task")):
@@ -33,6 +47,11 @@ class TracedTasks(CeleryInstrumentor):
     def _trace_postrun(self, *args: Any, **kwargs: Any) -> None:
         if _is_traced(kwargs.get("task")):
             super()._trace_postrun(*args, **kwargs)  # type: ignore[no-untyped-call] # it has no types
+
+
+def _known(told: dict[str, Any]) -> dict[str, Any]:
+    """What a signal of publishing tells, with a sender that the library can keep the span with until that is done."""
+    return {**told, "sender": OUR_TASK} if told.get("sender") == TASK_NAME else told
 
 
 def _is_traced(task: Any) -> bool:
@@ -48,6 +67,13 @@ def trace_celery(provider: TracerProvider) -> None:
     make_ours: Any = TracedTasks
     if not (make_instrumentor().is_instrumented_by_opentelemetry or make_ours().is_instrumented_by_opentelemetry):
         make_ours().instrument(tracer_provider=provider)
+
+
+def untrace_celery() -> None:
+    """Make no more spans of ours of Celery's doings in this process."""
+    make_ours: Any = TracedTasks
+    if make_ours().is_instrumented_by_opentelemetry:
+        make_ours().uninstrument()
 
 
 def offer(provider: TracerProvider) -> None:

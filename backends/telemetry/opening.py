@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from backends.telemetry.worker import WorkerMetrics
 
 
+SPANS_PER_INSTANCE = 16
+"""For so many spans of each instance that is traced there is room where they wait for the collector."""
+
+WORKER_TIMEOUT_SECONDS = 2.0
+_TIMEOUTS = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
+_QUEUE_SIZE = "OTEL_BSP_MAX_QUEUE_SIZE"
+
+
 class SdkMissing(CallerError):
     """Spans are wanted, and what makes them is not installed."""
 
@@ -43,7 +51,10 @@ def open_tracing(environment: Mapping[str, str], options: "TracingOptions") -> "
 
         from backends.telemetry.otel.observer import OTelObserver
 
-        return OTelObserver(BatchSpanProcessor(_exporter(wanted)), options=options)
+        # By itself the library drops what one wide fan-out comes to, while a collector takes a second.
+        room = None if _QUEUE_SIZE in environment else SPANS_PER_INSTANCE * (options.most_instances + 256)
+        processor = BatchSpanProcessor(_exporter(wanted), max_queue_size=room)
+        return OTelObserver(processor, options=options, shuts_down_at_exit=False)
     except ImportError as error:
         raise SdkMissing from error
 
@@ -61,7 +72,9 @@ def open_worker_tracing(environment: Mapping[str, str]) -> "TracedWorker | None"
         from backends.telemetry.otel.per_process import TracedWorker
     except ImportError as error:
         raise SdkMissing from error
-    return TracedWorker(lambda: _exporter(wanted))
+    # A task waits for its spans: not for long where nobody takes them.
+    timeout = None if any(name in environment for name in _TIMEOUTS) else WORKER_TIMEOUT_SECONDS
+    return TracedWorker(lambda: _exporter(wanted, timeout=timeout))
 
 
 def open_orchestrator_metrics(address: "Address") -> "OrchestratorMetrics":
@@ -93,14 +106,14 @@ def _wanted(environment: Mapping[str, str]) -> "ExporterName | None":
     return wanted_exporter(environment)
 
 
-def _exporter(wanted: "ExporterName") -> "SpanExporter":
+def _exporter(wanted: "ExporterName", *, timeout: float | None = None) -> "SpanExporter":
     if wanted == "console":
         from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
         return ConsoleSpanExporter()
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return OTLPSpanExporter()
+    return OTLPSpanExporter(timeout=timeout)
 
 
 def _no_prometheus() -> DriverMissing:

@@ -35,7 +35,7 @@ from orchestrator.observers.emitter import Emitter, Unheard
 from orchestrator.observers.event import InvocationEvent, InvocationState, Phase
 from orchestrator.observers.listeners import Listeners
 from orchestrator.observers.observation import Observation
-from orchestrator.observers.tracing import NO_SPAN, Span, within
+from orchestrator.observers.tracing import CANCELLED, NO_SPAN, Span, within
 from orchestrator.report import ErrorRecord
 from orchestrator.state import State
 
@@ -124,7 +124,7 @@ class Drive(Generic[StateT]):
         try:
             state = await self._walked()
         except BaseException as error:
-            self._span.end(error_record(error))
+            self._span.end(CANCELLED if isinstance(error, asyncio.CancelledError) else error_record(error))
             await self._give_up(error)
             raise
         else:

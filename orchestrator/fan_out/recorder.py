@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import time
 from collections.abc import Sequence
@@ -62,6 +63,8 @@ class Recorder:
         self._dispatcher = Dispatcher(lane, ownership, options, inner=inner, pressure=self._pressure)
         self._sweeper = Sweeper(lane, checkpointer, ownership, options)
         self._stopper = Stopper(lane, ownership, options)
+        # Of the run, and not of whichever fan-out comes first: instances and messages of all of them are begun in it.
+        self._context = contextvars.copy_context()
         self._loop: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[list[Report]] | None = None
         self._unheard: set[asyncio.Task[list[Report]]] = set()
@@ -83,7 +86,8 @@ class Recorder:
         self._open[fan_out.id] = fan_out
         self._kicked.set()
         if self._loop is None or self._loop.done():
-            self._loop = asyncio.create_task(self._run(), name=f"recorder-{self._ownership.run_id}")
+            name = f"recorder-{self._ownership.run_id}"
+            self._loop = asyncio.create_task(self._run(), name=name, context=self._context.copy())
         try:
             await fan_out.ended
         except asyncio.CancelledError:

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_each_invocation_has_one_trace_and_a_resumed_one_has_its_own(traced: Tra
     assert first.trace_id != resumed.trace_id
     assert first["invocation_id"] == first["run_id"] == resumed["run_id"] != resumed["invocation_id"]
     assert {span.trace_id for span in traced.spans} == {first.trace_id, resumed.trace_id}
-    assert (first.status, resumed.status) == ("ERROR", "OK")
+    assert (first.status, first.description, resumed.status) == ("ERROR", "cancelled", "OK")
     nodes = sorted((span for span in traced.spans if span.get("fan_out.item_count")), key=lambda span: span.start)
     began, went_on = (node["fan_out.rolled_forward"] for node in nodes)
     assert began == 0 < went_on < COUNT
@@ -130,9 +131,35 @@ def test_each_call_is_under_the_attempt_of_its_own_instance_that_made_it(traced:
     assert again == set(range(0, COUNT, 7))
 
 
+def test_a_publish_span_lasts_until_the_message_is_published(traced: Trace) -> None:
+    published = traced.named(TASK_PUBLISH)
+    assert len(published) >= COUNT
+    assert all(span.attributes["celery.action"] == "apply_async" and span.end > span.start for span in published)
+
+
 def test_instrumented_clients_are_traced_under_what_uses_them(traced: Trace) -> None:
     over = {(traced.parent(span).name, span.scope.rpartition(".")[2]) for span in traced.spans if "instr" in span.scope}
     assert {(SPAN_NAME, "httpx"), ("store", "sqlalchemy")} <= over
     requests = [span for span in traced.spans if span.scope.endswith("httpx")]
     assert {traced.parent(span).name for span in requests} == {SPAN_NAME}
     assert len(requests) == len(traced.named(SPAN_NAME))
+
+
+def test_of_instances_that_are_not_traced_nothing_is(redis_server: RedisServer, tmp_path: Path) -> None:
+    with Collector() as collector:
+        environment = {**collector.environment, "ROLLFORWARD_TRACE_MOST": "2", "WITNESS_SECONDS": "0"}
+        url = f"sqlite:///{tmp_path / 'state.db'}"
+        deployed = Deployment(tmp_path, redis_server, url, graphs=["tests.graph.witnessed"], environment=environment)
+        try:
+            deployed.worker("seeing")
+            deployed.command("run", "tests.graph.witnessed:graph", "--set", "numbers=[0, 1, 2, 4, 5, 6]", *QUIET)
+            traced = Trace(collector.spans)
+            collector.clear()
+            environment["OTEL_SDK_DISABLED"] = "true"
+            unseen = Deployment(tmp_path, redis_server, url, graphs=["tests.graph.witnessed"], environment=environment)
+            unseen.command("run", "tests.graph.witnessed:graph", "--set", "numbers=[0, 1, 2]", *QUIET)
+        finally:
+            deployed.close()
+        counts = [len(traced.named(name)) for name in (TASK_PUBLISH, TASK_RUN, "square")]
+        assert counts == [2, 2, 2]
+        assert collector.spans == []

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
-from backends.telemetry.otel.held import PAUSE_SECONDS, HeldSpans
+from backends.telemetry.otel.held import FIRST_PAUSE_SECONDS, MOST_SPANS, HeldSpans
 
 
 class Shelf(SpanExporter):
@@ -97,10 +97,33 @@ def test_a_collector_that_is_away_is_not_asked_at_every_task(held: Held, fault: 
         held.spans.flush()
     assert (held.shelf.asked, held.spans.dropped) == (1, 3)
     setattr(held.shelf, fault, False)
-    held.now += PAUSE_SECONDS
+    held.now += FIRST_PAUSE_SECONDS
     held.root("seen").end()
     held.spans.flush()
     assert held.shelf.batches == [["seen"]]
+
+
+def test_a_collector_that_stays_away_is_asked_less_and_less_often(held: Held) -> None:
+    held.shelf.is_away = True
+    asked = []
+    for second in range(0, 600, 10):
+        held.now = float(second)
+        held.root("lost").end()
+        before = held.shelf.asked
+        held.spans.flush()
+        asked += [second] * (held.shelf.asked - before)
+    assert asked == [0, 30, 90, 210, 450]
+
+
+def test_where_nothing_flushes_or_ends_the_oldest_go(held: Held) -> None:
+    never_ended = [held.root("open") for _ in range(MOST_SPANS + 5)]
+    held.inside(never_ended[-1], "in the last").end()
+    assert len(held.spans._outermost) <= MOST_SPANS
+    for _ in range(MOST_SPANS + 7):
+        held.root("ended").end()
+    held.spans.flush()
+    assert [len(batch) for batch in held.shelf.batches] == [MOST_SPANS]
+    assert held.spans.dropped >= 12
 
 
 def test_without_spans_the_collector_is_not_asked(held: Held) -> None:

@@ -4,10 +4,12 @@ import asyncio
 import gc
 import sys
 import warnings
+from contextvars import ContextVar
 from typing import Annotated, Any
 
 import pytest
 from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, Sampler, SamplingResult
 
 from orchestrator.execution.frame import Frame
 from orchestrator.middleware.retry import RetryConfig, RetryMiddleware, deterministic_backoff
@@ -150,7 +152,7 @@ async def test_a_thousand_invocations_leave_nothing() -> None:
     await asyncio.gather(*(invoke() for _ in range(50)))
     gc.collect()
     assert traced.observer.open_invocations == ()
-    assert (traced.observer._open, traced.observer._abandonments) == ({}, {})
+    assert (traced.observer._open._open, traced.observer._open._watched) == ({}, {})
     # Whatever was kept of each would take several.
     assert sys.getallocatedblocks() - before < 1050
 
@@ -330,6 +332,90 @@ async def test_a_processor_that_fails_does_not_disturb_the_run(caplog: pytest.Lo
     last = await asking().invoke(observers=[Traced(Broken()).observer])
     assert last.total == 20
     assert "not traced" in caplog.text
+
+
+async def test_a_processor_that_fails_at_the_end_of_a_span_leaves_nothing_open() -> None:
+    class Broken(SpanProcessor):
+        def on_end(self, span: Any) -> None:
+            raise RuntimeError("broken")
+
+    traced = Traced(Broken())
+    await asking().invoke(observers=[traced.observer])
+    assert traced.observer.open_invocations == ()
+
+
+async def test_one_fan_out_does_not_lend_its_context_to_the_instances_of_another() -> None:
+    said: ContextVar[str] = ContextVar("said", default="")
+    heard: set[tuple[int, str]] = set()
+
+    async def listen(state: Item) -> dict[str, Any]:
+        heard.add((state.number, said.get()))
+        await asyncio.sleep(0.01)
+        return {"answer": 0}
+
+    def side(name: str) -> BranchSpec:
+        async def say(state: Any, call: Any) -> Any:
+            said.set(name)
+            return await call(state)
+
+        inner = GraphBuilder(Item).add_node("listen", listen).set_entry("listen").compile()
+        fan_out = (
+            GraphBuilder(Items)
+            .add_fan_out_node(
+                "each",
+                subgraph=inner,
+                items_field="numbers",
+                item_field="number",
+                collect_field="answer",
+                target_field="answers",
+            )
+            .set_entry("each")
+        )
+        return BranchSpec(subgraph=fan_out.compile(), middleware=[say])
+
+    both = {"left": side("left"), "right": side("right")}
+    await GraphBuilder(Items).add_parallel_branches_node("both", branches=both).set_entry("both").compile().invoke()
+    assert heard == {(number, "") for number in range(5)}
+
+
+async def test_of_an_invocation_that_is_not_sampled_no_client_is_traced() -> None:
+    traced = Traced(sampler=ParentBased(ALWAYS_OFF))
+    client = traced.observer.provider.get_tracer("client")
+
+    async def fetch(_state: Item) -> dict[str, Any]:
+        client.start_span("GET").end()
+        return {}
+
+    inner = GraphBuilder(Item).add_node("fetch", fetch).set_entry("fetch").compile()
+    graph = GraphBuilder(Items).add_fan_out_node(
+        "each",
+        subgraph=inner,
+        items_field="numbers",
+        item_field="number",
+        collect_field="answer",
+        target_field="answers",
+    )
+    await graph.set_entry("each").compile().invoke(observers=[traced.observer])
+    assert traced.spans == ()
+
+
+async def test_what_is_detached_from_a_sampled_trace_is_sampled() -> None:
+    class First(Sampler):
+        """Takes the first trace that begins."""
+
+        def __init__(self) -> None:
+            self.is_over = False
+
+        def should_sample(self, *told: Any, **more: Any) -> SamplingResult:
+            took, self.is_over = not self.is_over, True
+            return SamplingResult(Decision.RECORD_AND_SAMPLE if took else Decision.DROP)
+
+        def get_description(self) -> str:
+            return "first"
+
+    traced = Traced(sampler=ParentBased(First()), detached_fan_outs={"each"})
+    await asking().invoke(observers=[traced.observer])
+    assert len(traced.named("rollforward.invocation")) == 6
 
 
 async def test_what_is_attached_to_a_graph_traces_its_invocations() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import Sampler
 
 from backends.telemetry.otel.observer import OTelObserver
 from backends.telemetry.otel.options import TracingOptions
@@ -18,9 +19,10 @@ CALL = "rollforward.llm.complete"
 class Traced:
     """An observer whose spans are kept here."""
 
-    def __init__(self, *more: SpanProcessor, **options: Any) -> None:
+    def __init__(self, *more: SpanProcessor, sampler: Sampler | None = None, **options: Any) -> None:
         self._exporter = InMemorySpanExporter()
-        self.observer = OTelObserver(SimpleSpanProcessor(self._exporter), *more, options=TracingOptions(**options))
+        kept = SimpleSpanProcessor(self._exporter)
+        self.observer = OTelObserver(kept, *more, options=TracingOptions(**options), sampler=sampler)
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:

@@ -32,11 +32,13 @@ class Origin:
         """Whether that instance is one of those that are traced."""
         return (index + 1) * self.traced // self.count > index * self.traced // self.count
 
-    def root_of(self, index: int) -> SpanContext:
-        """The root of an instance's own trace: the same in every delivery, another one in another invocation."""
-        digest = blake2b(f"{self.traceparent()}:{index}".encode(), digest_size=24).digest()
-        trace_id, span_id = int.from_bytes(digest[:16]), int.from_bytes(digest[16:])
-        return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    def root_of(self, index: int, delivery: int = 1) -> SpanContext:
+        """The root of an instance's own trace: the same trace in every delivery, another one in another invocation."""
+        place = f"{self.traceparent()}:{index}"
+        trace_id = blake2b(place.encode(), digest_size=16).digest()
+        span_id = blake2b(f"{place}:{delivery}".encode(), digest_size=8).digest()
+        ids = int.from_bytes(trace_id), int.from_bytes(span_id)
+        return SpanContext(*ids, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 
     def context_of(self, index: int) -> SpanContext:
         """What the instance is under; not sampled where it is not traced."""

@@ -1,7 +1,5 @@
 """Traces runs with OpenTelemetry."""
 
-import threading
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,12 +25,14 @@ from backends.telemetry.otel.carrier import Origin, read_origin
 from backends.telemetry.otel.correlated import CorrelatedSpans
 from backends.telemetry.otel.harmless import harmless
 from backends.telemetry.otel.ids import ChosenIds, choosing
+from backends.telemetry.otel.open_spans import OpenSpans
 from backends.telemetry.otel.options import TracingOptions
+from backends.telemetry.otel.sampling import SampledOnce, recorded
 from backends.telemetry.otel.span import DroppedSpan, OpenSpan, Recording, link_to
 from orchestrator.context import current_attempt_index
 from orchestrator.graph.node import FunctionNode, SubgraphNode
 from orchestrator.observers.site import current_site
-from orchestrator.observers.tracing import CANCELLED, NO_SPAN, Carrier, Span, SpanKind, current_span
+from orchestrator.observers.tracing import NO_SPAN, Carrier, Span, SpanKind
 
 if TYPE_CHECKING:
     from orchestrator.execution.frame import Frame
@@ -58,7 +58,9 @@ class OTelObserver:
         processors: where ended spans go, as `BatchSpanProcessor(OTLPSpanExporter())`.
         options: what is traced.
         resource: by default what `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say.
-        sampler: by default what `OTEL_TRACES_SAMPLER` says; it decides on whole traces.
+        sampler: by default what `OTEL_TRACES_SAMPLER` says; it decides on whole traces, with those detached from them.
+        shuts_down_at_exit: whether what is left is exported when the interpreter ends.
+        is_in_task: whether instances begin inside a span of Celery's, to which theirs then link.
     """
 
     def __init__(
@@ -67,49 +69,51 @@ class OTelObserver:
         options: TracingOptions | None = None,
         resource: Resource | None = None,
         sampler: Sampler | None = None,
+        is_in_task: bool = False,
+        shuts_down_at_exit: bool = True,
     ) -> None:
         self.options = options or TracingOptions()
+        self._is_in_task = is_in_task
         self.provider = TracerProvider(
             sampler=sampler,
             resource=resource or _resource(),
             id_generator=ChosenIds(),
+            shutdown_on_exit=shuts_down_at_exit,
             # One link for each instance with a trace of its own.
             span_limits=SpanLimits(max_links=max(self.options.most_instances, 1)),
         )
+        self.provider.sampler = SampledOnce(self.provider.sampler)
         for processor in (CorrelatedSpans(), *processors):
             self.provider.add_span_processor(processor)
         self._tracer = self.provider.get_tracer(TRACER)
-        self._lock = threading.Lock()
-        self._open: dict[str, dict[OpenSpan, None]] = {}
-        self._abandonments: dict[str, weakref.finalize[Any, Any]] = {}
+        self._open = OpenSpans()
 
     @property
     def open_invocations(self) -> tuple[str, ...]:
         """The invocations that have open spans in this process."""
-        with self._lock:
-            return tuple(self._open)
+        return self._open.invocations
 
     @harmless(_no_span)
     def invocation(self, frame: "Frame") -> Span:
+        self._open.sweep()
         links = link_to(trace.get_current_span().get_span_context())
         span = self._start(INVOCATION, Context(), of_invocation(frame), links=links)
         opened = self._opened(SpanKind.INVOCATION, [span], frame)
         if isinstance(opened, OpenSpan):
             # Its queue of events goes with the orchestrator, also where that ends without ending anything.
-            gone = weakref.finalize(frame.emitter, self.close_invocation, frame.invocation_id)
-            gone.atexit = False
-            self._abandonments[frame.invocation_id] = gone
+            self._open.watch(frame.invocation_id, frame.emitter)
         return opened
 
     @harmless(_no_span)
     def node(self, site: "Site", parent: Span) -> Span:
         if not isinstance(parent, OpenSpan):
-            return NO_SPAN
+            return _inside(parent, SpanKind.NODE)
         name, facts, subject, options = site.namespace[-1], of_node(site), site.subject, parent.recording.options
         spans = [self._start(name, parent.inside, facts)]
         if isinstance(subject, SubgraphNode):
             if subject.graph.name in options.detached_subgraphs:
-                root = self._start(INVOCATION, Context(), of_invocation(site.frame))
+                with recorded():
+                    root = self._start(INVOCATION, Context(), of_invocation(site.frame))
                 spans[0].add_link(root.get_span_context())
                 spans += [root, self._start(subject.graph.name, set_span_in_context(root), facts)]
             return self._opened(SpanKind.SUBGRAPH, spans, site.frame, parent=parent)
@@ -123,7 +127,7 @@ class OTelObserver:
     @harmless(_no_span)
     def branch(self, site: "Site", parent: Span) -> Span:
         if not isinstance(parent, OpenSpan):
-            return NO_SPAN
+            return _inside(parent, SpanKind.BRANCH)
         name = site.frame.levels[-1].branch or site.namespace[-1]
         span = self._start(name, parent.inside, of_branch(site, current_attempt_index()))
         return self._opened(SpanKind.BRANCH, [span], site.frame, parent=parent)
@@ -135,11 +139,10 @@ class OTelObserver:
             return NO_SPAN
         if not origin.traces(level.index):
             return DroppedSpan(SpanKind.INSTANCE, origin.context_of(level.index))
-        # In a worker this is Celery's own span of the task.
-        links = link_to(trace.get_current_span().get_span_context()) if current_span() is NO_SPAN else []
+        links = link_to(trace.get_current_span().get_span_context()) if self._is_in_task else []
         told = {**of_instance(site), **facts}
         if origin.detached:
-            with choosing(origin.root_of(level.index)):
+            with recorded(), choosing(origin.root_of(level.index, facts.get("delivery_attempt", 1))):
                 root = self._start(INVOCATION, Context(), of_invocation(site.frame), links=links)
             spans = [root, self._start(level.node, set_span_in_context(root), told)]
         else:
@@ -154,14 +157,11 @@ class OTelObserver:
         recording = parent.recording
         told = named({**metadata(), **of_call(current_site()), **facts})
         span = self._tracer.start_span(name, parent.inside, trace.SpanKind.CLIENT, told)
-        return self._kept(OpenSpan(recording, [span], SpanKind.CALL, parent=parent))
+        return self._open.add(OpenSpan(recording, [span], SpanKind.CALL, parent=parent))
 
     def close_invocation(self, invocation_id: str) -> None:
         """End what is open of an invocation, innermost first; where nothing is, do nothing."""
-        with self._lock:
-            left = list(self._open.get(invocation_id, ()))
-        for span in reversed(left):
-            span.end(CANCELLED)
+        self._open.close(invocation_id)
 
     def force_flush(self, timeout_seconds: float = 30.0) -> bool:
         """Export what has ended; whether that was done in time."""
@@ -192,31 +192,13 @@ class OTelObserver:
             recording = parent.recording
         else:
             told = (frame.invocation_id, frame.correlation_id, options or self.options)
-            recording = Recording(*told, tracer=self._tracer, ended=self._ended)
-        return self._kept(OpenSpan(recording, spans, kind, parent=parent, origin=origin))
+            recording = Recording(*told, tracer=self._tracer, ended=self._open.ended)
+        return self._open.add(OpenSpan(recording, spans, kind, parent=parent, origin=origin))
 
-    def _kept(self, span: OpenSpan) -> OpenSpan:
-        with self._lock:
-            self._open.setdefault(span.recording.invocation_id, {})[span] = None
-        return span
 
-    def _ended(self, span: OpenSpan) -> None:
-        """Forget a span; an instance's, or an invocation's, ends what did not heed its cancellation inside it."""
-        invocation_id = span.recording.invocation_id
-        with self._lock:
-            known = self._open.get(invocation_id, {})
-            known.pop(span, None)
-            if not known:
-                self._open.pop(invocation_id, None)
-            is_whole = span.kind is SpanKind.INSTANCE
-            inner = [one for one in known if span in one.around] if is_whole else []
-        for one in reversed(inner):
-            one.end(CANCELLED)
-        if span.kind is SpanKind.INVOCATION:
-            self.close_invocation(invocation_id)
-            gone = self._abandonments.pop(invocation_id, None)
-            if gone is not None:
-                gone.detach()
+def _inside(parent: Span, kind: SpanKind) -> Span:
+    """A span inside one that is not recorded."""
+    return parent.inside(kind) if isinstance(parent, DroppedSpan) else NO_SPAN
 
 
 def _origin(

@@ -18,7 +18,7 @@ class TracedProcess:
     def __init__(self, exporter: SpanExporter) -> None:
         self.pid = os.getpid()
         self.held = HeldSpans(exporter)
-        self.observer = OTelObserver(self.held)
+        self.observer = OTelObserver(self.held, is_in_task=True, shuts_down_at_exit=False)
 
 
 class TracedWorker(trace.TracerProvider):

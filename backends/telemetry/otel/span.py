@@ -8,7 +8,7 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, Status, StatusCode, Tracer
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags, Tracer
 
 from backends.telemetry.otel.attributes import METADATA, SAVE, named
 from backends.telemetry.otel.carrier import Origin
@@ -41,7 +41,8 @@ class OpenSpan:
     """A span that is recorded. `spans` are more than one where a trace of its own begins here: outermost first.
 
     `origin` makes, of a fan-out node's span and the number of its instances, what these are traced by. Branches are
-    handed to processors in the order of their declaration, when all of them are over, each with its own end.
+    handed to processors in the order of their declaration, when all of them are over, each with its own end. `inner` is
+    what is open inside an instance or an invocation.
     """
 
     def __init__(
@@ -56,13 +57,18 @@ class OpenSpan:
         self.recording = recording
         self.kind = kind
         self.parent = parent if isinstance(parent, OpenSpan) else None
+        self._whole = self if self.parent is None else self.parent.whole
         self._spans = tuple(spans)
         self._make_origin = origin
         self._origin: Origin | None = None
         self._failed_at: int | None = None
         self._ended_at = 0
+        self._linked: set[int] = set()
         self.is_over = False
         self.branches: list[OpenSpan] = []
+        self.inner: dict[OpenSpan, None] = {}
+        if self.whole is not self:
+            self.whole.inner[self] = None
         if kind is SpanKind.BRANCH and self.parent is not None:
             self.parent.branches.append(self)
 
@@ -71,12 +77,9 @@ class OpenSpan:
         return self._spans[-1].get_span_context()
 
     @property
-    def around(self) -> "Iterator[OpenSpan]":
-        """The spans around it, innermost first."""
-        span = self.parent
-        while span is not None:
-            yield span
-            span = span.parent
+    def whole(self) -> "OpenSpan":
+        """The instance or invocation that it is in, or is."""
+        return self._whole
 
     @property
     def inside(self) -> Context:
@@ -99,7 +102,8 @@ class OpenSpan:
 
     @harmless(nothing)
     def note(self, facts: Mapping[str, Any]) -> None:
-        for span in self._spans:
+        # What outlives its attempt may still have something to say.
+        for span in () if self.is_over else self._spans:
             span.set_attributes(named(facts))
 
     @harmless(nothing)
@@ -120,7 +124,8 @@ class OpenSpan:
 
     @harmless(nothing)
     def dispatched(self, index: int) -> None:
-        if self._origin is not None and self._origin.detached and self._traces(index):
+        if self._origin is not None and self._origin.detached and self._traces(index) and index not in self._linked:
+            self._linked.add(index)
             self._spans[-1].add_link(self._origin.root_of(index))
 
     @harmless(nothing)
@@ -140,8 +145,13 @@ class OpenSpan:
             if branch.is_over:
                 branch.close()
         for span in reversed(self._spans):
-            span.end(self._ended_at)
+            self._hand_over(span)
+        self.whole.inner.pop(self, None)
         self.recording.ended(self)
+
+    @harmless(nothing)
+    def _hand_over(self, span: trace.Span) -> None:
+        span.end(self._ended_at)
 
     def _save(self, index: int | None) -> dict[str, Any]:
         kind, span = "node" if index is None else "instance", self._spans[0]
@@ -159,10 +169,15 @@ class DroppedSpan(NoSpan):
 
     def __init__(self, kind: SpanKind, context: SpanContext) -> None:
         self.kind = kind
-        self._context = context
+        flags = TraceFlags(TraceFlags.DEFAULT)
+        self._context = SpanContext(context.trace_id, context.span_id, is_remote=True, trace_flags=flags)
 
     def current(self) -> AbstractContextManager[None]:
         return _attached(trace.set_span_in_context(NonRecordingSpan(self._context)))
+
+    def inside(self, kind: SpanKind) -> "DroppedSpan":
+        """A span inside it."""
+        return DroppedSpan(kind, self._context)
 
     def carrier(self, instance_count: int) -> Carrier:
         return Origin(self._context, max(instance_count, 1), 0).carrier()
