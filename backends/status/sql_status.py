@@ -41,7 +41,7 @@ class SqlStatusStore:
         tables = schema(namespace)
         self._status, self._tags = tables.status, tables.status_tag
         self._namespace = namespace
-        self._database = Database(url)
+        self._database = Database(url, is_durable=False)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="status-writer")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="status-reader")
         self._preparing = threading.Lock()

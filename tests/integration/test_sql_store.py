@@ -130,3 +130,12 @@ async def test_20000_instances_are_recorded_in_seconds(url):
         assert sum([1 async for _ in store.slots("run-1", rows[0].report.slot.fan_out)]) == 20_000
     finally:
         await store.close()
+
+
+@pytest.mark.parametrize(("is_durable", "level"), [(True, 2), (False, 1)])
+def test_only_what_must_survive_the_host_waits_for_its_disk(tmp_path, is_durable, level):
+    database = Database(f"sqlite:///{tmp_path}/state.db", is_durable=is_durable)
+    try:
+        assert database.write(lambda db: db.scalar(text("PRAGMA synchronous"))) == level
+    finally:
+        database.close()

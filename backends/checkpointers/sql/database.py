@@ -19,10 +19,7 @@ _ATTEMPTS = 4
 _BUSY_SECONDS = 5.0
 _CONNECT_SECONDS = 5
 _RECYCLE_SECONDS = 1800
-_POSTGRESQL_OPTIONS = (
-    "-c statement_timeout=15000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=15000 "
-    "-c synchronous_commit=on"
-)
+_POSTGRESQL_OPTIONS = "-c statement_timeout=15000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=15000"
 # A network that has gone without a word is noticed within 20 seconds, where the system would take many minutes.
 _POSTGRESQL_NETWORK = {
     "connect_timeout": _CONNECT_SECONDS,
@@ -43,12 +40,13 @@ class Database:
     """The connections to one database: one that writes and one that reads, made when they are first used.
 
     Each of the two may be used by one thread at a time. A transaction that fails for a reason that passes is tried
-    again as a whole, a few times.
+    again as a whole, a few times. Unless it `is_durable`, the host's failure may undo the last transactions, which then
+    hold up those of others for a shorter time.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, is_durable: bool = True) -> None:
         self.url = _parsed(url)
-        self._writer, self._reader = _engines(self.url)
+        self._writer, self._reader = _engines(self.url, is_durable=is_durable)
 
     @property
     def is_sqlite(self) -> bool:
@@ -60,7 +58,7 @@ class Database:
         return self.is_sqlite and not Path(self.url.database or "").exists()
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """Do the work in one transaction, committed durably once this returns.
+        """Do the work in one transaction, committed once this returns.
 
         Raises:
             CheckpointUnavailable: the database cannot be reached, or refuses it.
@@ -115,13 +113,15 @@ def _parsed(text: str) -> URL:
     return url.set(database=str(Path(url.database).absolute()))
 
 
-def _engines(url: URL) -> tuple[Engine, Engine]:
+def _engines(url: URL, *, is_durable: bool) -> tuple[Engine, Engine]:
     if url.get_backend_name() == "sqlite":
-        return _sqlite_engine(url, begin="BEGIN IMMEDIATE"), _sqlite_engine(url, begin="BEGIN")
-    return _postgresql_engine(url, "READ COMMITTED"), _postgresql_engine(url, "REPEATABLE READ")
+        level = "FULL" if is_durable else "NORMAL"
+        return _sqlite_engine(url, level, begin="BEGIN IMMEDIATE"), _sqlite_engine(url, level, begin="BEGIN")
+    options = f"{_POSTGRESQL_OPTIONS} -c synchronous_commit={'on' if is_durable else 'off'}"
+    return _postgresql_engine(url, "READ COMMITTED", options), _postgresql_engine(url, "REPEATABLE READ", options)
 
 
-def _sqlite_engine(url: URL, *, begin: str) -> Engine:
+def _sqlite_engine(url: URL, synchronous: str, *, begin: str) -> Engine:
     engine = create_engine(url, pool_size=1, max_overflow=0, connect_args={"timeout": _BUSY_SECONDS})
 
     @event.listens_for(engine, "do_connect")
@@ -133,7 +133,7 @@ def _sqlite_engine(url: URL, *, begin: str) -> Engine:
         # The driver's own transactions would begin too late, and would leave out statements that define tables.
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA synchronous={synchronous}")
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
@@ -150,7 +150,7 @@ def _prepare_file(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
-def _postgresql_engine(url: URL, isolation_level: Any) -> Engine:
+def _postgresql_engine(url: URL, isolation_level: Any, options: str) -> Engine:
     return create_engine(
         url,
         isolation_level=isolation_level,
@@ -158,5 +158,5 @@ def _postgresql_engine(url: URL, isolation_level: Any) -> Engine:
         max_overflow=0,
         pool_pre_ping=True,
         pool_recycle=_RECYCLE_SECONDS,
-        connect_args={"options": _POSTGRESQL_OPTIONS, **_POSTGRESQL_NETWORK},
+        connect_args={"options": options, **_POSTGRESQL_NETWORK},
     )
