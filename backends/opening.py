@@ -1,6 +1,7 @@
 """From a URL to a backend; a driver is imported only when a URL asks for it."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.checkpoint.protocol import CheckpointStore
@@ -12,9 +13,10 @@ if TYPE_CHECKING:
     from backends.llm.setting import ChatSettings, Server
     from backends.llm.transport import HttpTransport
 
+T = TypeVar("T")
+
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
-_SQLITE_SCHEMES = ("sqlite", "sqlite+pysqlite")
-_POSTGRESQL_SCHEMES = ("postgresql", "postgresql+psycopg")
+_SQL_SCHEMES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 
 
 class CheckpointUrlUnknown(CallerError):
@@ -48,14 +50,7 @@ def open_store(url: str, *, namespace: str) -> CheckpointStore:
         DriverMissing: the driver of this database is not installed.
         CallerError: the URL cannot be read, or the namespace cannot be one.
     """
-    scheme = url.partition("://")[0] if "://" in url else ""
-    if scheme == "memory":
-        return MemoryStore()
-    if scheme in _REDIS_SCHEMES:
-        return _redis_store(url, namespace)
-    if scheme in _SQLITE_SCHEMES or scheme in _POSTGRESQL_SCHEMES:
-        return _sql_store(url, namespace)
-    raise CheckpointUrlUnknown(scheme)
+    return _opened(url, memory=MemoryStore, redis=_redis_store, sql=_sql_store, namespace=namespace)
 
 
 def open_logs(url: str, *, namespace: str) -> LogStore:
@@ -64,14 +59,7 @@ def open_logs(url: str, *, namespace: str) -> LogStore:
     Raises:
         CheckpointUrlUnknown, DriverMissing, CallerError: as `open_store`.
     """
-    scheme = url.partition("://")[0] if "://" in url else ""
-    if scheme == "memory":
-        return MemoryLogStore()
-    if scheme in _REDIS_SCHEMES:
-        return _redis_logs(url, namespace)
-    if scheme in _SQLITE_SCHEMES or scheme in _POSTGRESQL_SCHEMES:
-        return _sql_logs(url, namespace)
-    raise CheckpointUrlUnknown(scheme)
+    return _opened(url, memory=MemoryLogStore, redis=_redis_logs, sql=_sql_logs, namespace=namespace)
 
 
 def open_status(url: str, *, namespace: str) -> StatusStore:
@@ -80,14 +68,24 @@ def open_status(url: str, *, namespace: str) -> StatusStore:
     Raises:
         CheckpointUrlUnknown, DriverMissing, CallerError: as `open_store`.
     """
+    return _opened(url, memory=MemoryStatusStore, redis=_redis_status, sql=_sql_status, namespace=namespace)
+
+
+def _opened(
+    url: str, *, memory: Callable[[], T], redis: Callable[[str, str], T], sql: Callable[[str, str], T], namespace: str
+) -> T:
+    """What one of these makes: which, the scheme of the URL says."""
     scheme = url.partition("://")[0] if "://" in url else ""
     if scheme == "memory":
-        return MemoryStatusStore()
+        return memory()
     if scheme in _REDIS_SCHEMES:
-        return _redis_status(url, namespace)
-    if scheme in _SQLITE_SCHEMES or scheme in _POSTGRESQL_SCHEMES:
-        return _sql_status(url, namespace)
-    raise CheckpointUrlUnknown(scheme)
+        return redis(url, namespace)
+    if scheme not in _SQL_SCHEMES:
+        raise CheckpointUrlUnknown(scheme)
+    try:
+        return sql(url, namespace)
+    except ImportError as error:
+        raise DriverMissing("psycopg", "postgres") from error
 
 
 def _redis_store(url: str, namespace: str) -> CheckpointStore:
@@ -114,10 +112,7 @@ def _redis_logs(url: str, namespace: str) -> LogStore:
 def _sql_logs(url: str, namespace: str) -> LogStore:
     from backends.status.sql_log import SqlLogStore
 
-    try:
-        return SqlLogStore(url, namespace=namespace)
-    except ImportError as error:
-        raise DriverMissing("psycopg", "postgres") from error
+    return SqlLogStore(url, namespace=namespace)
 
 
 def _redis_status(url: str, namespace: str) -> StatusStore:
@@ -129,10 +124,7 @@ def _redis_status(url: str, namespace: str) -> StatusStore:
 def _sql_status(url: str, namespace: str) -> StatusStore:
     from backends.status.sql_status import SqlStatusStore
 
-    try:
-        return SqlStatusStore(url, namespace=namespace)
-    except ImportError as error:
-        raise DriverMissing("psycopg", "postgres") from error
+    return SqlStatusStore(url, namespace=namespace)
 
 
 def open_http(server: "Server", settings: "ChatSettings") -> "HttpTransport":

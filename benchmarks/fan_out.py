@@ -18,7 +18,7 @@ from benchmarks.noop import Numbers, graph
 from benchmarks.part import parts
 from benchmarks.store_size import store_bytes, written_bytes
 from orchestrator.observers.meter import Meter
-from rollforward.assembly import assembled
+from rollforward.assembly import Assembly, assembled
 from rollforward.metering import metered
 from tests.service.redis import RedisServer
 from tests.service.worker import WorkerProcess
@@ -88,6 +88,17 @@ def main(**options: Any) -> None:
         show(asdict(asyncio.run(measure(settings, executor, instances, bare))), output)
 
 
+async def run_seconds(assembly: Assembly, count: int) -> float:
+    """Run so many instances that do nothing, and see that none is missing; how long that took."""
+    begun = time.perf_counter()
+    run = await assembly.orchestrator.submit(graph, Numbers(numbers=list(range(count))))
+    handle = await assembly.orchestrator.start(run.run_id, graph)
+    state = await handle.result()
+    if state.results != list(range(count)):
+        raise RuntimeError("results were lost")
+    return time.perf_counter() - begun
+
+
 async def measure(settings: Settings, executor: Executor, instances: int, bare: float) -> Measured:
     """Run the graph once to warm up and once measured."""
     with metered(settings) as meter:
@@ -96,20 +107,10 @@ async def measure(settings: Settings, executor: Executor, instances: int, bare: 
 
 async def _measured(settings: Settings, executor: Executor, instances: int, *, bare: float, meter: Meter) -> Measured:
     async with assembled(settings, executor, meter=meter) as assembly:
-
-        async def run(count: int) -> float:
-            begun = time.perf_counter()
-            run = await assembly.orchestrator.submit(graph, Numbers(numbers=list(range(count))))
-            handle = await assembly.orchestrator.start(run.run_id, graph)
-            state = await handle.result()
-            if state.results != list(range(count)):
-                raise RuntimeError("results were lost")
-            return time.perf_counter() - begun
-
-        await run(WARM_UP)
+        await run_seconds(assembly, WARM_UP)
         kept, memory = store_bytes(settings.checkpoint_url), psutil.Process().memory_info().rss
         written = written_bytes()
-        seconds = await run(instances)
+        seconds = await run_seconds(assembly, instances)
         written = written_bytes() - written
         memory = psutil.Process().memory_info().rss - memory
         kept = store_bytes(settings.checkpoint_url) - kept

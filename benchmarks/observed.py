@@ -7,7 +7,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Literal
 
 import click
 
-from benchmarks.noop import Numbers, graph
+from benchmarks.fan_out import run_seconds
 from rollforward.assembly import assembled
 from rollforward.metering import metered
 from tests.service.otlp import Collector
@@ -89,18 +88,8 @@ async def rate(instances: int, concurrency: int) -> float:
         )
         meter = stack.enter_context(metered(settings))
         async with assembled(settings, "celery", meter=meter) as assembly:
-
-            async def run(count: int) -> float:
-                begun = time.perf_counter()
-                submitted = await assembly.orchestrator.submit(graph, Numbers(numbers=list(range(count))))
-                handle = await assembly.orchestrator.start(submitted.run_id, graph)
-                state = await handle.result()
-                if state.results != list(range(count)):
-                    raise RuntimeError("results were lost")
-                return time.perf_counter() - begun
-
-            await run(WARM_UP)
-            return instances / await run(instances)
+            await run_seconds(assembly, WARM_UP)
+            return instances / await run_seconds(assembly, instances)
 
 
 if __name__ == "__main__":

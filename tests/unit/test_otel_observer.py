@@ -69,6 +69,13 @@ def asking(**options: Any) -> CompiledGraph[Items]:
     )
 
 
+def each(inner: CompiledGraph[Item], **options: Any) -> GraphBuilder[Items]:
+    """A graph of one node, which runs the inner one for each number."""
+    fields = {"items_field": "numbers", "item_field": "number", "collect_field": "answer", "target_field": "answers"}
+    told: dict[str, Any] = {**fields, **options}
+    return GraphBuilder(Items).add_fan_out_node("each", subgraph=inner, **told).set_entry("each")
+
+
 def linear() -> CompiledGraph[Items]:
     return (
         GraphBuilder(Items).add_node("a", add).add_node("b", add).set_entry("a").add_edge("a", "b").compile(name="ab")
@@ -223,19 +230,7 @@ async def test_an_instrumented_client_is_traced_under_the_attempt_and_not_where_
         return {}
 
     inner = GraphBuilder(Item).add_node("fetch", fetch).set_entry("fetch").compile()
-    graph = (
-        GraphBuilder(Items)
-        .add_fan_out_node(
-            "each",
-            subgraph=inner,
-            items_field="numbers",
-            item_field="number",
-            collect_field="answer",
-            target_field="answers",
-        )
-        .set_entry("each")
-        .compile()
-    )
+    graph = each(inner).compile()
     await graph.invoke(observers=[traced.observer], correlation_id="mine")
     got = traced.one("GET")
     assert traced.path(got) == ("rollforward.invocation", "each", "each", "fetch", "GET")
@@ -272,20 +267,7 @@ async def test_a_detached_fan_out_is_linked_also_by_its_second_attempt() -> None
         return {"answer": state.number}
 
     inner = GraphBuilder(Item).add_node("ask", fails_once).set_entry("ask").compile()
-    graph = (
-        GraphBuilder(Items)
-        .add_fan_out_node(
-            "each",
-            subgraph=inner,
-            items_field="numbers",
-            item_field="number",
-            collect_field="answer",
-            target_field="answers",
-            middleware=[RETRY],
-        )
-        .set_entry("each")
-        .compile()
-    )
+    graph = each(inner, middleware=[RETRY]).compile()
     traced = Traced(detached_fan_outs={"each"})
     await graph.invoke(Items(numbers=[7]), observers=[traced.observer])
     first, second = [span for span in traced.named("each") if "fan_out_item_count" in ours(span)]
@@ -359,18 +341,7 @@ async def test_one_fan_out_does_not_lend_its_context_to_the_instances_of_another
             return await call(state)
 
         inner = GraphBuilder(Item).add_node("listen", listen).set_entry("listen").compile()
-        fan_out = (
-            GraphBuilder(Items)
-            .add_fan_out_node(
-                "each",
-                subgraph=inner,
-                items_field="numbers",
-                item_field="number",
-                collect_field="answer",
-                target_field="answers",
-            )
-            .set_entry("each")
-        )
+        fan_out = each(inner)
         return BranchSpec(subgraph=fan_out.compile(), middleware=[say])
 
     both = {"left": side("left"), "right": side("right")}
@@ -387,15 +358,7 @@ async def test_of_an_invocation_that_is_not_sampled_no_client_is_traced() -> Non
         return {}
 
     inner = GraphBuilder(Item).add_node("fetch", fetch).set_entry("fetch").compile()
-    graph = GraphBuilder(Items).add_fan_out_node(
-        "each",
-        subgraph=inner,
-        items_field="numbers",
-        item_field="number",
-        collect_field="answer",
-        target_field="answers",
-    )
-    await graph.set_entry("each").compile().invoke(observers=[traced.observer])
+    await each(inner).compile().invoke(observers=[traced.observer])
     assert traced.spans == ()
 
 
