@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 from opentelemetry.sdk.trace import SpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
 
 from orchestrator.execution.frame import Frame
 from orchestrator.middleware.retry import RetryConfig, RetryMiddleware, deterministic_backoff
@@ -350,7 +350,17 @@ async def test_one_fan_out_does_not_lend_its_context_to_the_instances_of_another
 
 
 async def test_of_an_invocation_that_is_not_sampled_no_client_is_traced() -> None:
-    traced = Traced(sampler=ParentBased(ALWAYS_OFF))
+    class AllButOurs(Sampler):
+        """Drops invocations, and takes whatever else begins a trace."""
+
+        def should_sample(self, parent_context: Any, trace_id: int, name: str, *told: Any, **more: Any) -> Any:
+            is_ours = name == "rollforward.invocation"
+            return SamplingResult(Decision.DROP if is_ours else Decision.RECORD_AND_SAMPLE)
+
+        def get_description(self) -> str:
+            return "all but ours"
+
+    traced = Traced(sampler=ParentBased(AllButOurs()))
     client = traced.observer.provider.get_tracer("client")
 
     async def fetch(_state: Item) -> dict[str, Any]:
