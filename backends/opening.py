@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from orchestrator.capture.log_store import LogStore, MemoryLogStore
 from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.errors import CallerError
-from orchestrator.observers.log_store import LogStore, MemoryLogStore
-from orchestrator.observers.status_store import MemoryStatusStore, StatusStore
+from orchestrator.status.store import MemoryStatusStore, StatusStore
 
 if TYPE_CHECKING:
     from backends.llm.setting import ChatSettings, Server

@@ -17,7 +17,7 @@ from benchmarks.bare import bare_worker, run_group
 from benchmarks.noop import Numbers, graph
 from benchmarks.part import parts
 from benchmarks.store_size import store_bytes, written_bytes
-from orchestrator.observers.meter import Meter
+from orchestrator.metrics.meter import Meter
 from rollforward.assembly import Assembly, assembled
 from rollforward.metering import metered
 from tests.service.redis import RedisServer

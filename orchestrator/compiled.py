@@ -12,7 +12,7 @@ from orchestrator.observers.delivery import DrainSummary, drain
 from orchestrator.observers.event import Phase
 from orchestrator.observers.observation import tracings_of
 from orchestrator.observers.subscription import Observer, RemoveHandle, Subscription
-from orchestrator.observers.tracing import Tracing
+from orchestrator.tracing.tracing import Tracing
 
 
 class CompiledGraph(Graph[StateT]):

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.context import current_attempt_index, current_context
 from orchestrator.observers.site import current_site
-from orchestrator.observers.tracing import current_span
+from orchestrator.tracing.current import current_span
 
 
 def correlation() -> dict[str, Any]:

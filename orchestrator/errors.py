@@ -40,7 +40,7 @@ CallerError     NameTooLong (orchestrator/fan_out/plan), TooManyFailures (orches
                 StateMigrationMissing, StateMigrationFailed, StateMigrationAmbiguous
                 (orchestrator/checkpoint/migration), RecordOutdated, RunIsOver (orchestrator/checkpoint/protocol),
                 ObserverNotAvailableInWorker (orchestrator/observers/draining), PackageMissing
-                (orchestrator/observers/status_rows), MetadataRefused, ReservedMetadata (orchestrator/metadata),
+                (orchestrator/status/rows), MetadataRefused, ReservedMetadata (orchestrator/metadata),
                 CheckpointUrlUnknown, DriverMissing (backends/opening), SdkMissing
                 (backends/telemetry), ExporterUnknown (backends/telemetry/otel), ChatSettingsRefused
                 (backends/llm/error), RedisNotNamed (workers/opening), GraphModuleBroken (workers/graph_list),

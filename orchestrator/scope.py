@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.metadata import NOTHING, Gathered, Metadata, Value, as_attributes, checked, joined, latest
-from orchestrator.observers.tracing import current_span, spread
+from orchestrator.tracing.current import current_span, spread
 
 
 @dataclass(frozen=True, slots=True)

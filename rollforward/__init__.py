@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from backends.telemetry.otel.observer import OTelObserver
     from backends.telemetry.otel.options import TracingOptions
     from orchestrator.capture.line import LogLine, LogStream
+    from orchestrator.capture.log_observer import LoggingObserver
+    from orchestrator.capture.log_store import LogRow, LogStore, MemoryLogStore, read_logs
     from orchestrator.capture.logger import instance_logger
     from orchestrator.checkpoint.migration import (
         StateMigration,
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
     from orchestrator.graph.edge import END
     from orchestrator.graph.node import BranchSpec
     from orchestrator.graph.projection import DeclaredSameName, ExplicitMapping, FieldNameMatching, Projection
+    from orchestrator.llm.event import LlmCompletionEvent, LlmFailedEvent
     from orchestrator.metadata import MetadataRefused, ReservedMetadata
     from orchestrator.middleware.cause_chain import classify_cause_chain
     from orchestrator.middleware.failure_isolation import FailureIsolationMiddleware
@@ -103,13 +106,6 @@ if TYPE_CHECKING:
         Phase,
         SaveKind,
     )
-    from orchestrator.observers.llm_event import LlmCompletionEvent, LlmFailedEvent
-    from orchestrator.observers.log_observer import LoggingObserver
-    from orchestrator.observers.log_store import LogRow, LogStore, MemoryLogStore, read_logs
-    from orchestrator.observers.status import StatusObserver
-    from orchestrator.observers.status_row import StatusRow
-    from orchestrator.observers.status_rows import StatusRows
-    from orchestrator.observers.status_store import MemoryStatusStore, StatusStore, get_status
     from orchestrator.observers.subscription import Observer, RemoveHandle
     from orchestrator.redaction import add_redactor
     from orchestrator.reducer import (
@@ -125,6 +121,10 @@ if TYPE_CHECKING:
     )
     from orchestrator.scope import get_invocation_metadata, set_invocation_metadata
     from orchestrator.state import State
+    from orchestrator.status.observer import StatusObserver
+    from orchestrator.status.row import StatusRow
+    from orchestrator.status.rows import StatusRows
+    from orchestrator.status.store import MemoryStatusStore, StatusStore, get_status
     from rollforward.mapping import ItemResult, MapHandle, MapOptions, MapRun, map, start_map
     from workers.dispatch import CeleryExecutor
 

@@ -25,10 +25,10 @@ from orchestrator.instance.output import OutputOptions
 from orchestrator.instance.run import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.ledger.protocol import WorkerRegistry
-from orchestrator.observers.meter import UNMETERED, Meter
+from orchestrator.metrics.meter import UNMETERED, Meter
 from orchestrator.observers.observation import Observation
-from orchestrator.observers.tracing import Tracing, Untraced
 from orchestrator.seal import Seal
+from orchestrator.tracing.tracing import Tracing, Untraced
 from rollforward.liveness import is_dead
 from rollforward.observers import opened_observers
 from workers.code_version import code_version

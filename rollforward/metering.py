@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from backends.telemetry.opening import open_orchestrator_metrics
-from orchestrator.observers.meter import UNMETERED, Meter
+from orchestrator.metrics.meter import UNMETERED, Meter
 from workers.settings import Settings
 
 log = logging.getLogger(__name__)

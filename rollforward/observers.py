@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from backends.opening import open_logs, open_status
+from orchestrator.capture.log_observer import LoggingObserver
 from orchestrator.graph.registry import registry
 from orchestrator.observers.delivery import drain
-from orchestrator.observers.log_observer import LoggingObserver
-from orchestrator.observers.status import StatusObserver
 from orchestrator.observers.subscription import Observer
+from orchestrator.status.observer import StatusObserver
 from workers.settings import Settings
 
 TOLD_WITHIN_SECONDS = 10.0

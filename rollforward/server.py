@@ -11,7 +11,7 @@ from orchestrator.checkpoint.row import Mark, Run, RunFilter, RunOrder, RunStatu
 from orchestrator.errors import GraphNotFound, OperatorError, RollforwardError
 from orchestrator.execution.handle import RunHandle
 from orchestrator.graph.registry import registry
-from orchestrator.observers.meter import Meter
+from orchestrator.metrics.meter import Meter
 from rollforward.assembly import Assembly, assembled
 from rollforward.leftovers import Leftovers
 from rollforward.liveness import is_dead

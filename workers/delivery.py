@@ -16,7 +16,7 @@ from orchestrator.execution.function import abandoned_functions
 from orchestrator.identity import Slot
 from orchestrator.instance.run import run_instance, too_large
 from orchestrator.ledger.claim import ClaimAnswer, Reported
-from orchestrator.observers.metric import WORKER_DECLINED, WORKER_DELIVERIES, WORKER_REPORTS
+from orchestrator.metrics.metric import WORKER_DECLINED, WORKER_DELIVERIES, WORKER_REPORTS
 from orchestrator.report import Outcome, Report
 from workers.lease import Lease
 from workers.message import CANARY_RUN_ID, Message, decode

@@ -7,8 +7,8 @@ import time
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.ledger.claim import Beat
 from orchestrator.ledger.protocol import WorkerLedger
-from orchestrator.observers.meter import UNMETERED, Meter
-from orchestrator.observers.metric import BEAT_GAP
+from orchestrator.metrics.meter import UNMETERED, Meter
+from orchestrator.metrics.metric import BEAT_GAP
 from workers.lease import Beside, Lease, Leases
 from workers.loop import LoopThread
 

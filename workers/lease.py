@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.context import Cancellation
 from orchestrator.ledger.claim import Claimed, Held
-from orchestrator.observers.meter import UNMETERED, Meter
-from orchestrator.observers.metric import WORKER_LEASES
+from orchestrator.metrics.meter import UNMETERED, Meter
+from orchestrator.metrics.metric import WORKER_LEASES
 
 
 @dataclass(eq=False, slots=True)

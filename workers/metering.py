@@ -11,8 +11,8 @@ from celery import signals
 
 from backends.telemetry.opening import open_worker_metrics
 from orchestrator.ledger.claim import Reported
-from orchestrator.observers.meter import UNMETERED, Labels, Meter
-from orchestrator.observers.metric import WORKER_REPORTS, Metric
+from orchestrator.metrics.meter import UNMETERED, Labels, Meter
+from orchestrator.metrics.metric import WORKER_REPORTS, Metric
 from workers.settings import Settings
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from celery.worker import state
 
 from orchestrator.graph.registry import registry
 from orchestrator.ledger.protocol import WorkerRegistry
-from orchestrator.observers.meter import Labels
-from orchestrator.observers.metric import WORKER_FREE, WORKER_REFUSED, WORKER_SLOTS, Metric
+from orchestrator.metrics.meter import Labels
+from orchestrator.metrics.metric import WORKER_FREE, WORKER_REFUSED, WORKER_SLOTS, Metric
 from workers.code_version import code_version
 from workers.configuration import broker_url, is_redis
 from workers.hearing import HEARD_WITHIN_SECONDS, hearing

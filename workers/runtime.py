@@ -14,9 +14,9 @@ from orchestrator.instance.kept import in_ledger
 from orchestrator.instance.output import OutputOptions
 from orchestrator.instance.run import Runtime
 from orchestrator.ledger.claim import Claimed
-from orchestrator.observers.meter import UNMETERED, Meter
-from orchestrator.observers.tracing import Tracing, Untraced
+from orchestrator.metrics.meter import UNMETERED, Meter
 from orchestrator.seal import Seal
+from orchestrator.tracing.tracing import Tracing, Untraced
 from workers.code_version import code_version
 from workers.graph_list import load_graphs
 from workers.heartbeat import Heartbeat

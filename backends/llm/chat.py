@@ -14,7 +14,7 @@ from backends.llm.request import Message, Question
 from backends.llm.setting import ChatOptions, ChatSettings, Key, Server
 from backends.llm.structured import parsed
 from backends.opening import open_http
-from orchestrator.observers.call import Call, ModelAnswer, calling
+from orchestrator.llm.call import Call, ModelAnswer, calling
 from orchestrator.reading import read_json
 
 

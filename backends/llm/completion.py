@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from backends.llm.reply import Reply
-from orchestrator.observers.llm_event import Usage
+from orchestrator.llm.event import Usage
 
 MAX_NAME_CHARACTERS = 256
 

@@ -11,7 +11,7 @@ from backends.llm.error import ProviderInvalidRequest
 from backends.llm.payload import blocks_of, shown_messages
 from backends.llm.setting import ChatSettings, Server
 from backends.llm.structured import response_format
-from orchestrator.observers.call import ModelRequest
+from orchestrator.llm.call import ModelRequest
 from orchestrator.redaction import redacted
 
 Message = Mapping[str, Any]

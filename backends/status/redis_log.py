@@ -14,8 +14,8 @@ import redis.asyncio
 
 from backends.ledgers.redis.client import advice_for, async_client, without_password
 from orchestrator.capture.line import LogStream
+from orchestrator.capture.log_store import PLAIN_FIELDS, LogFilter, LogRow
 from orchestrator.errors import CheckpointUnavailable
-from orchestrator.observers.log_store import PLAIN_FIELDS, LogFilter, LogRow
 
 
 class RedisLogStore:

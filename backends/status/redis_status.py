@@ -14,8 +14,8 @@ from backends.ledgers.redis.client import advice_for, sync_client, without_passw
 from orchestrator.errors import CheckpointUnavailable
 from orchestrator.identity import Level
 from orchestrator.observers.event import InstanceState
-from orchestrator.observers.status_row import StatusRow
-from orchestrator.observers.status_store import StatusFilter
+from orchestrator.status.row import StatusRow
+from orchestrator.status.store import StatusFilter
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from backends.checkpointers.sql.database import Database
 from backends.checkpointers.sql.migration import bring_up_to_date
 from backends.checkpointers.sql.schema import schema
 from orchestrator.capture.line import LogStream
-from orchestrator.observers.log_store import PLAIN_FIELDS, LogFilter, LogRow
+from orchestrator.capture.log_store import PLAIN_FIELDS, LogFilter, LogRow
 
 T = TypeVar("T")
 

@@ -18,8 +18,8 @@ from backends.checkpointers.sql.migration import bring_up_to_date
 from backends.checkpointers.sql.schema import schema
 from orchestrator.identity import Level
 from orchestrator.observers.event import InstanceState
-from orchestrator.observers.status_row import StatusRow
-from orchestrator.observers.status_store import StatusFilter
+from orchestrator.status.row import StatusRow
+from orchestrator.status.store import StatusFilter
 
 T = TypeVar("T")
 Lineage = tuple[Level, ...]

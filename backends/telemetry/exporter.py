@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from backends.telemetry.prometheus import PrometheusMeter, WithoutCreated, registry_of
 from orchestrator.errors import OperatorError
-from orchestrator.observers.metric import METRICS_OF_ORCHESTRATORS
+from orchestrator.metrics.metric import METRICS_OF_ORCHESTRATORS
 
 Address = tuple[str, int]
 """A host and a port; port 0 is any that is free."""

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from orchestrator.observers.meter import Labels
-from orchestrator.observers.metric import Kind, Metric
+from orchestrator.metrics.meter import Labels
+from orchestrator.metrics.metric import Kind, Metric
 
 log = logging.getLogger(__name__)
 

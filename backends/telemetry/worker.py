@@ -14,8 +14,8 @@ from prometheus_client.registry import Collector
 from backends.telemetry.exporter import Address, Exporter
 from backends.telemetry.process_folder import ProcessFolder
 from backends.telemetry.prometheus import PrometheusMeter, registry_of
-from orchestrator.observers.meter import UNMETERED, Labels, Meter
-from orchestrator.observers.metric import METRICS_OF_WORKER_PROCESSES, WORKER_LEASES, Kind, Metric
+from orchestrator.metrics.meter import UNMETERED, Labels, Meter
+from orchestrator.metrics.metric import METRICS_OF_WORKER_PROCESSES, WORKER_LEASES, Kind, Metric
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,9 @@ from orchestrator.merge import Contributions, merged
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.middleware.chain import compose
 from orchestrator.observers.site import Site, at, boundary_site, node_site
-from orchestrator.observers.tracing import CANCELLED, Span, as_step_failure, current_span, within
 from orchestrator.scope import branching, trying
+from orchestrator.tracing.current import current_span, within
+from orchestrator.tracing.span import CANCELLED, Span, as_step_failure
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph

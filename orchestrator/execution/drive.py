@@ -27,17 +27,18 @@ from orchestrator.execution.walk import walk
 from orchestrator.fan_out.inner import InnerRecords
 from orchestrator.fan_out.recorder import Recorder
 from orchestrator.ledger.claim import Held
+from orchestrator.metrics import metric
 from orchestrator.middleware.cause_chain import error_record
-from orchestrator.observers import metric
 from orchestrator.observers.delivery import Delivery
 from orchestrator.observers.draining import know
 from orchestrator.observers.emitter import Emitter, Unheard
 from orchestrator.observers.event import InvocationEvent, InvocationState, Phase
 from orchestrator.observers.listeners import Listeners
 from orchestrator.observers.observation import Observation
-from orchestrator.observers.tracing import CANCELLED, NO_SPAN, Span, within
 from orchestrator.report import ErrorRecord
 from orchestrator.state import State
+from orchestrator.tracing.current import within
+from orchestrator.tracing.span import CANCELLED, NO_SPAN, Span
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph

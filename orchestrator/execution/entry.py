@@ -14,8 +14,8 @@ from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.execution.stepping import local_lane
 from orchestrator.observers.observation import Observation
 from orchestrator.observers.subscription import Observer
-from orchestrator.observers.tracing import Tracing
 from orchestrator.state import State
+from orchestrator.tracing.tracing import Tracing
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph

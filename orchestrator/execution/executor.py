@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from orchestrator.observers.tracing import Carrier
+from orchestrator.tracing.span import Carrier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from orchestrator.errors import NodeException
 from orchestrator.execution.frame import Frame
 from orchestrator.fan_out.fan_in import fan_in
 from orchestrator.fan_out.plan import Plan, make_plan
-from orchestrator.observers.tracing import current_span
+from orchestrator.tracing.current import current_span
 
 if TYPE_CHECKING:
     from orchestrator.graph.node import FanOutNode

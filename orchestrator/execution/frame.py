@@ -8,9 +8,9 @@ from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import FanOutKey, Level, Lineage
 from orchestrator.metadata import Metadata
 from orchestrator.observers.emitter import Emitter, Unheard
-from orchestrator.observers.tracing import Tracing, Untraced
 from orchestrator.observers.voice import Voice
 from orchestrator.report import Report
+from orchestrator.tracing.tracing import Tracing, Untraced
 
 if TYPE_CHECKING:
     from orchestrator.fan_out.plan import Plan

@@ -9,7 +9,7 @@ from orchestrator.capture.capture import CaptureOptions
 from orchestrator.errors import Fenced, LedgerLost, OperatorError
 from orchestrator.execution.executor import Executor
 from orchestrator.ledger.protocol import LedgerReader, OrchestratorLedger
-from orchestrator.observers.meter import UNMETERED, Meter
+from orchestrator.metrics.meter import UNMETERED, Meter
 from orchestrator.report import DEFAULT_PAYLOAD_BYTES
 
 

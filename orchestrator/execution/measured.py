@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from orchestrator.checkpoint.row import RunStatus
 from orchestrator.errors import Fenced
 from orchestrator.execution.drive import Drive, StateT
-from orchestrator.observers import metric
-from orchestrator.observers.meter import Meter
+from orchestrator.metrics import metric
+from orchestrator.metrics.meter import Meter
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph

@@ -20,9 +20,9 @@ from orchestrator.fan_out.progress import OpenFanOut
 from orchestrator.fan_out.recorder import Recorder
 from orchestrator.instance.inline import brief
 from orchestrator.observers.reported import ReportedEvents
-from orchestrator.observers.tracing import current_span
 from orchestrator.report import Report
 from orchestrator.scope import note_instances
+from orchestrator.tracing.current import current_span
 
 if TYPE_CHECKING:
     from orchestrator.execution.journal import RunJournal

@@ -9,7 +9,7 @@ from orchestrator.instance.kept import Keep, in_ledger
 from orchestrator.instance.output import OutputOptions
 from orchestrator.instance.run import Runtime
 from orchestrator.ledger.memory import MemoryLedger
-from orchestrator.observers.tracing import Tracing, Untraced
+from orchestrator.tracing.tracing import Tracing, Untraced
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph

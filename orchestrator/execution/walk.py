@@ -13,8 +13,8 @@ from orchestrator.graph.node import FanOutNode, FunctionNode, Node, ParallelBran
 from orchestrator.merge import merged
 from orchestrator.middleware.chain import compose
 from orchestrator.observers.site import Site, at, node_site
-from orchestrator.observers.tracing import within
 from orchestrator.scope import go_on_with, trying
+from orchestrator.tracing.current import within
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph

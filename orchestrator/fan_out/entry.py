@@ -47,7 +47,7 @@ class NodeCompleted:
 
 @dataclass(frozen=True, slots=True)
 class EventsTold:
-    """What happened in one delivery of the instance, as `observers.wire` encodes it."""
+    """What happened in one delivery of the instance, as `orchestrator.wire` encodes it."""
 
     invocation_id: str
     delivery: int

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.checkpoint.row import SlotRow
 from orchestrator.ledger.view import LiveInstance, LiveState
-from orchestrator.observers import metric
-from orchestrator.observers.meter import UNMETERED, Meter
-from orchestrator.observers.metric import Metric
+from orchestrator.metrics import metric
+from orchestrator.metrics.meter import UNMETERED, Meter
+from orchestrator.metrics.metric import Metric
 from orchestrator.report import Outcome
 
 if TYPE_CHECKING:

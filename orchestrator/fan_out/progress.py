@@ -18,8 +18,8 @@ from orchestrator.identity import Slot
 from orchestrator.instance.kept import TOLD_EVERY_SECONDS
 from orchestrator.ledger.view import LiveInstance, LiveState, Opening, QueuedItem
 from orchestrator.metadata import Gathered
-from orchestrator.observers.tracing import NO_SPAN, Span
 from orchestrator.report import Report
+from orchestrator.tracing.span import NO_SPAN, Span
 
 
 @dataclass(slots=True)

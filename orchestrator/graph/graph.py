@@ -22,8 +22,8 @@ from orchestrator.graph.warning import CompileWarning
 from orchestrator.middleware.chain import Middleware
 from orchestrator.observers.delivery import Delivery
 from orchestrator.observers.subscription import Subscription
-from orchestrator.observers.tracing import Tracing, Untraced
 from orchestrator.state import State
+from orchestrator.tracing.tracing import Tracing, Untraced
 
 StateT = TypeVar("StateT", bound=State, covariant=True, default=State)
 

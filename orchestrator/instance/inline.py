@@ -14,10 +14,10 @@ from orchestrator.instance.kept import Kept
 from orchestrator.ledger.claim import Claimed
 from orchestrator.metadata import Gathered
 from orchestrator.observers.event import Phase
-from orchestrator.observers.tracing import current_span
 from orchestrator.observers.voice import Voice
 from orchestrator.report import Outcome, Report
 from orchestrator.scope import get_invocation_metadata, note_instances
+from orchestrator.tracing.current import current_span
 
 if TYPE_CHECKING:
     from orchestrator.fan_out.plan import Plan

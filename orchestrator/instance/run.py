@@ -29,11 +29,13 @@ from orchestrator.middleware.chain import compose
 from orchestrator.observers.emitter import Collected, Emitter, Path, Unheard
 from orchestrator.observers.event import Event, Phase
 from orchestrator.observers.site import Site, at, boundary_site
-from orchestrator.observers.tracing import CANCELLED, Tracing, Untraced, as_step_failure, within
 from orchestrator.observers.voice import Voice
-from orchestrator.observers.wire import encode
 from orchestrator.report import ErrorRecord, Outcome, Position, Report
 from orchestrator.scope import trying
+from orchestrator.tracing.current import within
+from orchestrator.tracing.span import CANCELLED, as_step_failure
+from orchestrator.tracing.tracing import Tracing, Untraced
+from orchestrator.wire.event import encode
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph

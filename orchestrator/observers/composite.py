@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.observers.event import Event, Phase
 from orchestrator.observers.subscription import Observer, Subscription
-from orchestrator.observers.tracing import Tracing
+from orchestrator.tracing.tracing import Tracing
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.observers.subscription import Observer, Subscription
-from orchestrator.observers.tracing import Tracing, Untraced
+from orchestrator.tracing.tracing import Tracing, Untraced
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from orchestrator.observers.instance_place import InstancePlace
 from orchestrator.observers.instance_states import InstanceStates
 from orchestrator.observers.site import boundary_site, node_site
 from orchestrator.observers.voice import STATES, facts_of
-from orchestrator.observers.wire import decode
 from orchestrator.report import Report
+from orchestrator.wire.event import decode
 
 if TYPE_CHECKING:
     from orchestrator.execution.frame import Frame

@@ -20,8 +20,9 @@ from orchestrator.observers.event import (
     Phase,
     SaveKind,
 )
-from orchestrator.observers.tracing import CANCELLED, NO_SPAN, Span, as_step_failure, current_span
 from orchestrator.report import ErrorRecord
+from orchestrator.tracing.current import current_span
+from orchestrator.tracing.span import CANCELLED, NO_SPAN, Span, as_step_failure
 
 if TYPE_CHECKING:
     from orchestrator.execution.frame import Frame

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from backends.opening import open_logs
+from orchestrator.capture.log_store import LogFilter, LogReading, LogRow
 from orchestrator.log_line import on_lines, on_one_line
-from orchestrator.observers.log_store import LogFilter, LogReading, LogRow
 from rollforward.cli.output import print_rows, to_json
 from rollforward.cli.record import Record, opened_record
 from rollforward.cli.setting import read_settings

@@ -5,8 +5,8 @@ from typing import Any
 import click
 
 from backends.opening import open_status
-from orchestrator.observers.status_row import StatusRow
-from orchestrator.observers.status_store import get_status
+from orchestrator.status.row import StatusRow
+from orchestrator.status.store import get_status
 from rollforward.cli.output import print_rows
 from rollforward.cli.record import found_run
 from workers.settings import Settings

@@ -10,8 +10,8 @@ import pytest
 
 from backends.opening import open_logs
 from orchestrator.capture.line import LogStream
+from orchestrator.capture.log_store import EVERYTHING, LogReading, LogRow, LogStore, read_logs
 from orchestrator.errors import OperatorError
-from orchestrator.observers.log_store import EVERYTHING, LogReading, LogRow, LogStore, read_logs
 
 NAMESPACE = "logged"
 AWKWARD = "a'b\"c\\ \n\u202e %_ \U0001f600 \x1b[31m"

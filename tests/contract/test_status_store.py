@@ -14,8 +14,8 @@ from backends.opening import open_status, open_store
 from orchestrator.errors import OperatorError
 from orchestrator.identity import Level
 from orchestrator.observers.event import InstanceState
-from orchestrator.observers.status_row import StatusRow, sound_text
-from orchestrator.observers.status_store import StatusFilter, StatusStore, get_status
+from orchestrator.status.row import StatusRow, sound_text
+from orchestrator.status.store import StatusFilter, StatusStore, get_status
 from tests.contract.checkpoint_case import AWKWARD, new_run
 
 NAMESPACE = "rows"

@@ -3,8 +3,8 @@
 import json
 
 from examples.llm_fan_out import graph
+from orchestrator.llm.event import LlmEvent, LlmFailedEvent
 from orchestrator.observers.event import Event
-from orchestrator.observers.llm_event import LlmEvent, LlmFailedEvent
 from tests.graph.witnessed import write_line
 
 __all__ = ["graph"]

@@ -17,7 +17,7 @@ from backends.llm import transport
 from backends.llm.chat import OpenAIChat
 from backends.llm.completion import Completion
 from backends.llm.error import ProviderError, StructuredOutputInvalid
-from orchestrator.observers.llm_event import Usage
+from orchestrator.llm.event import Usage
 from tests.service.chat_server import Answer, Asked, ChatServer, Script, refused, said
 from tests.service.worker import wait_until
 

@@ -9,7 +9,7 @@ import pytest
 from backends.opening import open_status
 from orchestrator.observers.composite import CompositeObserver
 from orchestrator.observers.event import Event, InstanceEvent, InstanceLogEvent, Phase
-from orchestrator.observers.status import StatusObserver
+from orchestrator.status.observer import StatusObserver
 from tests.graph.statuses import Files, Folders, collecting, nested
 from tests.service.observing import Place
 

@@ -12,7 +12,7 @@ from orchestrator.bitmap import Bitmap
 from orchestrator.execution.briefing import Briefing
 from orchestrator.identity import FanOutKey, Slot
 from orchestrator.ledger.view import Opening, QueuedItem
-from orchestrator.observers.metric import METRICS_OF_WORKER_PROCESSES
+from orchestrator.metrics.metric import METRICS_OF_WORKER_PROCESSES
 from orchestrator.report import Outcome
 from tests.graph import tiny
 from workers.delivery import claim, deliver

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.observers.metric import METRICS_OF_ORCHESTRATORS, METRICS_OF_WORKER_PROCESSES, METRICS_OF_WORKERS
+from orchestrator.metrics.metric import METRICS_OF_ORCHESTRATORS, METRICS_OF_WORKER_PROCESSES, METRICS_OF_WORKERS
 from tests.service.cli import CommandLine
 from tests.service.crew import GRAPH, Crew
 from tests.service.deployment import Deployment

@@ -14,7 +14,7 @@ from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.errors import NodeException
 from orchestrator.identity import Level
 from orchestrator.observers.event import Event, InstanceEvent, InstanceState
-from orchestrator.observers.status import StatusObserver
+from orchestrator.status.observer import StatusObserver
 from tests.graph.statuses import Files, Folders, collecting, nested, strict
 from tests.service.observing import Place
 

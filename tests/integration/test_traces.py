@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.observers.call import SPAN_NAME
+from orchestrator.llm.call import SPAN_NAME
 from tests.service.chat_server import Answer, Asked, ChatServer, refused, said
 from tests.service.deployment import Deployment
 from tests.service.otlp import Collector, SeenSpan, twice, without_parent

@@ -15,6 +15,7 @@ from orchestrator.capture.line import LogLine, LogStream
 from orchestrator.checkpoint.row import FanOutRow, Step
 from orchestrator.fan_out.entry import EventsTold
 from orchestrator.identity import EnclosingInstance, FanOutKey
+from orchestrator.llm.event import LlmCompletionEvent, LlmFailedEvent, Usage
 from orchestrator.middleware.cause_chain import classify_cause_chain, error_record
 from orchestrator.observers.event import (
     NODE_PHASES,
@@ -27,9 +28,8 @@ from orchestrator.observers.event import (
     NodeEvent,
     Phase,
 )
-from orchestrator.observers.llm_event import LlmCompletionEvent, LlmFailedEvent, Usage
 from orchestrator.observers.reported import ReportedEvents
-from orchestrator.observers.wire import decode, encode
+from orchestrator.wire.event import decode, encode
 from tests.graph.tiny import graph
 from tests.graph.waiting import Piece, Whole
 from tests.property.test_decoders import fuzzed, odd_values, places_of, put

@@ -8,9 +8,9 @@ from typing import Any
 from orchestrator.execution.frame import Frame
 from orchestrator.graph.node import FunctionNode, SubgraphNode
 from orchestrator.observers.site import Site
-from orchestrator.observers.tracing import Carrier, Span, SpanKind
 from orchestrator.report import ErrorRecord
 from orchestrator.scope import get_invocation_metadata
+from orchestrator.tracing.span import Carrier, Span, SpanKind
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.observers.composite import CompositeObserver
 from orchestrator.observers.event import Event, Phase
 from orchestrator.observers.observation import Observation
-from orchestrator.observers.tracing import Untraced
+from orchestrator.tracing.tracing import Untraced
 from tests.unit.test_instance_events import Items, Listening, wide
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.observers.metric import METRICS, Kind, Metric
+from orchestrator.metrics.metric import METRICS, Kind, Metric
 from workers.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from orchestrator.identity import FanOutKey
 from orchestrator.observers.emitter import Collected
 from orchestrator.observers.event import InstanceLogEvent, NodeEvent, Phase
 from orchestrator.observers.reported import ReportedEvents
-from orchestrator.observers.wire import encode
+from orchestrator.wire.event import encode
 from tests.graph.tiny import graph
 from tests.graph.waiting import Piece, Whole
 

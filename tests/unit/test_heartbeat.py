@@ -9,8 +9,8 @@ from backends.telemetry.prometheus import PrometheusMeter
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.identity import Slot
 from orchestrator.ledger.claim import Beat, Claimed
-from orchestrator.observers.meter import UNMETERED
-from orchestrator.observers.metric import BEAT_GAP
+from orchestrator.metrics.meter import UNMETERED
+from orchestrator.metrics.metric import BEAT_GAP
 from tests.service.worker import wait_until
 from workers.heartbeat import Heartbeat
 from workers.lease import Lease, Leases

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from orchestrator.capture import capture
+from orchestrator.capture.log_observer import LoggingObserver
+from orchestrator.capture.log_store import LogRow, MemoryLogStore
 from orchestrator.errors import CheckpointUnavailable
 from orchestrator.execution.lane import Options
 from orchestrator.execution.stepping import local_lane
 from orchestrator.observers.composite import CompositeObserver
 from orchestrator.observers.event import InstanceLogEvent, Phase
-from orchestrator.observers.log_observer import LoggingObserver
-from orchestrator.observers.log_store import LogRow, MemoryLogStore
 from rollforward import instance_logger
 from tests.unit.test_instance_events import Item, Items, Listening, Rows, deep, told_soon, wide
 

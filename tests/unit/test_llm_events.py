@@ -15,13 +15,13 @@ from orchestrator.errors import NodeException
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.edge import END
 from orchestrator.graph.node import BranchSpec
+from orchestrator.llm.event import LlmCompletionEvent, LlmEvent, LlmFailedEvent, Usage
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.middleware.retry import RetryMiddleware, deterministic_backoff
 from orchestrator.observers.event import Event, NodeEvent, Phase
-from orchestrator.observers.llm_event import LlmCompletionEvent, LlmEvent, LlmFailedEvent, Usage
-from orchestrator.observers.wire import decode, encode
 from orchestrator.reducer import append
 from orchestrator.state import State
+from orchestrator.wire.event import decode, encode
 from tests.service.chat_server import said
 
 ASK = [{"role": "user", "content": "x"}]

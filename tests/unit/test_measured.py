@@ -16,8 +16,8 @@ from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.fan_out import recorder
 from orchestrator.fan_out.measured import Measured
 from orchestrator.ledger.memory import MemoryLedger
-from orchestrator.observers import metric
-from orchestrator.observers.metric import METRICS_OF_ORCHESTRATORS
+from orchestrator.metrics import metric
+from orchestrator.metrics.metric import METRICS_OF_ORCHESTRATORS
 from tests.unit.graph_of_numbers import Numbers, numbers_graph
 from tests.unit.test_recorder import LosingExecutor, Unsteady, lane, runtime, until
 

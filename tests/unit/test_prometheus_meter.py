@@ -16,7 +16,7 @@ from backends.telemetry.opening import open_orchestrator_metrics, open_worker_me
 from backends.telemetry.process_folder import PREFIX, YOUNG_SECONDS, ProcessFolder
 from backends.telemetry.prometheus import PrometheusMeter
 from backends.telemetry.worker import WorkerMetrics
-from orchestrator.observers.metric import METRICS, WORKER_DELIVERIES, WORKER_LEASES, WORKER_REFUSED, Kind, Metric
+from orchestrator.metrics.metric import METRICS, WORKER_DELIVERIES, WORKER_LEASES, WORKER_REFUSED, Kind, Metric
 from rollforward import hosting
 from rollforward.cli.setting import SettingsRefused, read_settings
 from tests.service.scraping import scrape

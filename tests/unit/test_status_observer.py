@@ -20,11 +20,11 @@ from orchestrator.observers.event import (
     NodeEvent,
     Phase,
 )
-from orchestrator.observers.status import StatusObserver
-from orchestrator.observers.status_row import LONGEST_MESSAGE, StatusRow, row_of
-from orchestrator.observers.status_store import MemoryStatusStore
 from orchestrator.report import ErrorRecord
 from orchestrator.state import State
+from orchestrator.status.observer import StatusObserver
+from orchestrator.status.row import LONGEST_MESSAGE, StatusRow, row_of
+from orchestrator.status.store import MemoryStatusStore
 
 PLACE: dict[str, Any] = {"run_id": "r", "invocation_id": "i", "correlation_id": "c"}
 LONG = 3600.0

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from backends.telemetry.otel.observer import OTelObserver
 from backends.telemetry.otel.options import TracingOptions
 from orchestrator.observers.site import current_site
-from orchestrator.observers.tracing import current_span
+from orchestrator.tracing.current import current_span
 
 CALL = "rollforward.llm.complete"
 

@@ -32,7 +32,7 @@ from backends.telemetry.otel.span import DroppedSpan, OpenSpan, Recording, link_
 from orchestrator.context import current_attempt_index
 from orchestrator.graph.node import FunctionNode, SubgraphNode
 from orchestrator.observers.site import current_site
-from orchestrator.observers.tracing import NO_SPAN, Carrier, Span, SpanKind
+from orchestrator.tracing.span import NO_SPAN, Carrier, Span, SpanKind
 
 if TYPE_CHECKING:
     from orchestrator.execution.frame import Frame

@@ -6,7 +6,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from backends.telemetry.otel.span import OpenSpan
-from orchestrator.observers.tracing import CANCELLED, SpanKind
+from orchestrator.tracing.span import CANCELLED, SpanKind
 
 
 class OpenSpans:

@@ -15,8 +15,8 @@ from backends.telemetry.otel.carrier import Origin
 from backends.telemetry.otel.correlated import correlated
 from backends.telemetry.otel.harmless import harmless, nothing
 from backends.telemetry.otel.options import TracingOptions
-from orchestrator.observers.tracing import CANCELLED, Carrier, NoSpan, Span, SpanKind
 from orchestrator.report import ErrorRecord
+from orchestrator.tracing.span import CANCELLED, Carrier, NoSpan, Span, SpanKind
 
 UNNAMED = "node_exception"
 """The category of what failed without one."""

@@ -9,9 +9,9 @@ from orchestrator.codec import Codec
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.middleware.rebuilding import rebuilt
 from orchestrator.observers.event import CaughtException, FailureIsolatedEvent, NodeEvent, Phase
-from orchestrator.observers.origin import Origin
 from orchestrator.reading import sound
 from orchestrator.report import CauseLink, ErrorRecord
+from orchestrator.wire.origin import Origin
 
 
 def node_fields(event: NodeEvent) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from orchestrator.observers.llm_event import LlmCompletionEvent, LlmEvent, LlmFailedEvent, Usage
-from orchestrator.observers.origin import Origin
+from orchestrator.llm.event import LlmCompletionEvent, LlmEvent, LlmFailedEvent, Usage
 from orchestrator.reading import sound
 from orchestrator.report import ErrorRecord
+from orchestrator.wire.origin import Origin
 
 E = TypeVar("E", bound=LlmEvent)
 

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from orchestrator.llm.event import LlmCompletionEvent, LlmFailedEvent, Parameters, Usage
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.observers.event import Phase
-from orchestrator.observers.llm_event import LlmCompletionEvent, LlmFailedEvent, Parameters, Usage
 from orchestrator.observers.site import Site, current_site
-from orchestrator.observers.tracing import CANCELLED, Span, current_span, within
 from orchestrator.report import ErrorRecord
+from orchestrator.tracing.current import current_span, within
+from orchestrator.tracing.span import CANCELLED, Span
 
 SPAN_NAME = "rollforward.llm.complete"
 

@@ -1,17 +1,12 @@
-"""Tracing: spans are opened where the work is, by the process that does it, and are current there."""
+"""A span: what a trace knows of one piece of work while it is open."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from orchestrator.report import ErrorRecord
-
-if TYPE_CHECKING:
-    from orchestrator.execution.frame import Frame
-    from orchestrator.observers.site import Site
 
 Carrier = Mapping[str, str]
 """What another process needs to trace the instances of one fan-out under that node's span; empty: nothing."""
@@ -73,26 +68,6 @@ class Span(Protocol):
         """End it, with an error status where there is an error; once more does nothing."""
 
 
-@runtime_checkable
-class Tracing(Protocol):
-    """Opens spans. One object serves any number of invocations at once; none of its methods raises."""
-
-    def invocation(self, frame: "Frame") -> Span:
-        """The root of one invocation's trace."""
-
-    def node(self, site: "Site", parent: Span) -> Span:
-        """One attempt at a node."""
-
-    def branch(self, site: "Site", parent: Span) -> Span:
-        """One branch of parallel branches: a whole one with its middleware, or one attempt at a function."""
-
-    def instance(self, site: "Site", carrier: Carrier, facts: Mapping[str, Any]) -> Span:
-        """One delivery of an instance, under the fan-out node's span that the carrier comes from."""
-
-    def call(self, name: str, facts: Mapping[str, Any], parent: Span) -> Span:
-        """A call of a model or another service; `facts` whose names begin with `gen_ai.` keep these names."""
-
-
 class NoSpan:
     """The span where nothing is traced."""
 
@@ -120,55 +95,3 @@ class NoSpan:
 
 
 NO_SPAN = NoSpan()
-
-
-class Untraced:
-    """The tracing where nobody wants any."""
-
-    def invocation(self, _frame: "Frame") -> Span:
-        return NO_SPAN
-
-    def node(self, _site: "Site", _parent: Span) -> Span:
-        return NO_SPAN
-
-    def branch(self, _site: "Site", _parent: Span) -> Span:
-        return NO_SPAN
-
-    def instance(self, _site: "Site", _carrier: Carrier, _facts: Mapping[str, Any]) -> Span:
-        return NO_SPAN
-
-    def call(self, _name: str, _facts: Mapping[str, Any], _parent: Span) -> Span:
-        return NO_SPAN
-
-
-_span: ContextVar[Span | None] = ContextVar("rollforward_span", default=None)
-
-
-def current_span() -> Span:
-    """The innermost open span that this code runs in; one of nothing outside any."""
-    return _span.get() or NO_SPAN
-
-
-@contextmanager
-def within(span: Span) -> Iterator[None]:
-    """Make `span` the current one, here and for instrumented clients."""
-    kept = _span.set(span)
-    try:
-        with span.current():
-            yield
-    finally:
-        _span.reset(kept)
-
-
-def spread(facts: Mapping[str, Any], span: Span | None) -> None:
-    """Add facts to a span and to those around it, as far as they are no other instance's or branch's too.
-
-    From a fork on only instances, branches and subgraphs on the way out get them: the others are shared.
-    """
-    has_forked = False
-    while span is not None:
-        is_private = span.kind in (SpanKind.INSTANCE, SpanKind.BRANCH, SpanKind.SUBGRAPH)
-        if is_private or not (has_forked or span.kind is SpanKind.FORK):
-            span.note(facts)
-        has_forked = has_forked or span.kind is SpanKind.FORK
-        span = span.parent

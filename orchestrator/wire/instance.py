@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.observers.event import InstanceEvent, InstanceState
-from orchestrator.observers.origin import Origin
 from orchestrator.reading import sound
 from orchestrator.report import ErrorRecord
+from orchestrator.wire.origin import Origin
 
 _PLAIN = ("state", "key", "attempts", "delivery", "worker", "duration_seconds")
 

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from orchestrator.observers.metric import Metric
+from orchestrator.metrics.metric import Metric
 
 Labels = tuple[str, ...]
 """The values of a metric's labels, in the order in which it names them."""

@@ -5,9 +5,9 @@ from typing import TypedDict, Unpack
 
 from orchestrator.observers.event import NODE_PHASES, Event, InstanceState, InvocationEvent, Phase
 from orchestrator.observers.outbox import Outbox
-from orchestrator.observers.status_row import row_of
-from orchestrator.observers.status_rows import StatusRows
-from orchestrator.observers.status_store import NodePath, StatusStore, get_status
+from orchestrator.status.row import row_of
+from orchestrator.status.rows import StatusRows
+from orchestrator.status.store import NodePath, StatusStore, get_status
 
 FLUSH_SECONDS = 0.5
 FLUSH_ROWS = 1000

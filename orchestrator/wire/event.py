@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import StateValidationError
 from orchestrator.graph.enclosing import graphs_along
+from orchestrator.llm.event import LlmCompletionEvent, LlmFailedEvent
 from orchestrator.observers.emitter import Path
 from orchestrator.observers.event import Event, FailureIsolatedEvent, InstanceEvent, InstanceLogEvent, NodeEvent
-from orchestrator.observers.instance_wire import instance_event, instance_fields
-from orchestrator.observers.llm_event import LlmCompletionEvent, LlmFailedEvent
-from orchestrator.observers.llm_wire import completion_event, completion_fields, failed_event, failed_fields
-from orchestrator.observers.log_wire import log_event, log_fields
-from orchestrator.observers.node_wire import failure_isolated_event, failure_isolated_fields, node_event, node_fields
-from orchestrator.observers.origin import Origin
 from orchestrator.reading import read_json, refusing, sound
+from orchestrator.wire.instance import instance_event, instance_fields
+from orchestrator.wire.llm import completion_event, completion_fields, failed_event, failed_fields
+from orchestrator.wire.log import log_event, log_fields
+from orchestrator.wire.node import failure_isolated_event, failure_isolated_fields, node_event, node_fields
+from orchestrator.wire.origin import Origin
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph

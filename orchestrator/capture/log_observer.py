@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from itertools import chain
 
+from orchestrator.capture.log_store import LogRow, LogStore, read_logs
 from orchestrator.observers.event import Event, InstanceLogEvent, InvocationEvent, Phase
-from orchestrator.observers.log_store import LogRow, LogStore, read_logs
 from orchestrator.observers.outbox import Outbox
 
 FLUSH_SECONDS = 0.5

@@ -7,8 +7,8 @@ from typing import Any
 from orchestrator.capture.line import LogLine, LogStream
 from orchestrator.capture.text import plain
 from orchestrator.observers.event import InstanceLogEvent
-from orchestrator.observers.origin import Origin
 from orchestrator.reading import sound
+from orchestrator.wire.origin import Origin
 
 _PLAIN = ("key", "delivery", "worker", "source", "first_number")
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from orchestrator.observers.event import InstanceState
-from orchestrator.observers.status_row import StatusRow
-from orchestrator.observers.status_rows import StatusRows
+from orchestrator.status.row import StatusRow
+from orchestrator.status.rows import StatusRows
 
 NodePath = str | Sequence[str]
 """A node with those around it: `outer/files`, or the names one by one."""

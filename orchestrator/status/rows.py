@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Any, overload
 
 from orchestrator.errors import CallerError
-from orchestrator.observers.status_row import StatusRow
+from orchestrator.status.row import StatusRow
 
 _TEXTS = (
     *("run_id", "invocation_id", "correlation_id", "node_path", "key", "worker"),

@@ -1,0 +1,40 @@
+"""The span that code runs in."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from orchestrator.tracing.span import NO_SPAN, Span, SpanKind
+
+_span: ContextVar[Span | None] = ContextVar("rollforward_span", default=None)
+
+
+def current_span() -> Span:
+    """The innermost open span that this code runs in; one of nothing outside any."""
+    return _span.get() or NO_SPAN
+
+
+@contextmanager
+def within(span: Span) -> Iterator[None]:
+    """Make `span` the current one, here and for instrumented clients."""
+    kept = _span.set(span)
+    try:
+        with span.current():
+            yield
+    finally:
+        _span.reset(kept)
+
+
+def spread(facts: Mapping[str, Any], span: Span | None) -> None:
+    """Add facts to a span and to those around it, as far as they are no other instance's or branch's too.
+
+    From a fork on only instances, branches and subgraphs on the way out get them: the others are shared.
+    """
+    has_forked = False
+    while span is not None:
+        is_private = span.kind in (SpanKind.INSTANCE, SpanKind.BRANCH, SpanKind.SUBGRAPH)
+        if is_private or not (has_forked or span.kind is SpanKind.FORK):
+            span.note(facts)
+        has_forked = has_forked or span.kind is SpanKind.FORK
+        span = span.parent
