@@ -58,7 +58,7 @@ neither         MessageRefused (workers/message), DrivenElsewhere (rollforward/c
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.report import ErrorRecord
+    from orchestrator.error_record import ErrorRecord
 
 
 class RollforwardError(Exception):

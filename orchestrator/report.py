@@ -1,13 +1,13 @@
 """A worker's durable statement of how an instance ended."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Any
 
+from orchestrator.error_record import ErrorRecord
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import Slot
 from orchestrator.metadata import Metadata, read_back
@@ -25,38 +25,6 @@ class Outcome(StrEnum):
     FAILED = "failed"
     LOST = "lost"
     CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True, slots=True)
-class CauseLink:
-    """One exception of a chain, outermost first; a carrier only wraps the one that says what happened."""
-
-    category: str | None
-    message: str
-    type: str
-    carrier: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorRecord:
-    """An error as data: nothing in it is ever imported or rebuilt by name.
-
-    `category` and `message` are those of the outermost link that is no carrier; `traceback` is text.
-    """
-
-    category: str | None
-    message: str
-    type: str
-    traceback: str = ""
-    chain: tuple[CauseLink, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "ErrorRecord":
-        chain = tuple(CauseLink(**link) for link in value.get("chain", ()))
-        return cls(**{**value, "chain": chain})
 
 
 @dataclass(frozen=True, slots=True)

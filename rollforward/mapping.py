@@ -12,6 +12,7 @@ from typing import Any, Generic, TypedDict, TypeVar, Unpack
 from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.checkpoint.row import SlotRow
 from orchestrator.compiled import CompiledGraph
+from orchestrator.error_record import ErrorRecord
 from orchestrator.errors import CallerError, CheckpointRecordInvalid, FingerprintMismatch, RunExists
 from orchestrator.execution.handle import RunHandle
 from orchestrator.execution.mapping import FAN_OUT, map_graph
@@ -19,7 +20,6 @@ from orchestrator.execution.status import Progress
 from orchestrator.graph.node import ItemReader
 from orchestrator.graph.origin import qualified_name
 from orchestrator.metadata import checked
-from orchestrator.report import ErrorRecord
 from rollforward.assembly import Assembly, ExecutorName, assembled
 from rollforward.hosting import hosted, workers_are_ready
 from workers.graph_list import is_importing

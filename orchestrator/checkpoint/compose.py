@@ -15,9 +15,10 @@ from orchestrator.checkpoint.record import (
     NodePosition,
 )
 from orchestrator.checkpoint.row import FanOutRow, Run, RunStatus, SlotRow, Step
+from orchestrator.error_record import ErrorRecord
 from orchestrator.errors import CheckpointRecordInvalid
 from orchestrator.identity import FanOutKey, Lineage, Slot
-from orchestrator.report import ErrorRecord, Outcome, Report
+from orchestrator.report import Outcome, Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

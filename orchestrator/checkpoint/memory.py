@@ -25,10 +25,11 @@ from orchestrator.checkpoint.row import (
     Step,
     Tally,
 )
+from orchestrator.error_record import ErrorRecord
 from orchestrator.errors import CheckpointNotFound, Fenced, RunAmbiguous, RunExists, RunIsDriven
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import Slot
-from orchestrator.report import ErrorRecord, Outcome
+from orchestrator.report import Outcome
 
 
 def _utc_now() -> datetime:

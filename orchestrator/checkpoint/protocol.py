@@ -24,9 +24,9 @@ from orchestrator.checkpoint.row import (
     Step,
     Tally,
 )
+from orchestrator.error_record import ErrorRecord
 from orchestrator.errors import CallerError
 from orchestrator.identity import Slot
-from orchestrator.report import ErrorRecord
 
 
 class RecordOutdated(CallerError):

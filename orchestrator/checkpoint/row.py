@@ -6,10 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from orchestrator.error_record import ErrorRecord
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import FanOutKey, Lineage, Slot
 from orchestrator.metadata import Metadata
-from orchestrator.report import ErrorRecord, Report
+from orchestrator.report import Report
 
 
 class RunStatus(StrEnum):

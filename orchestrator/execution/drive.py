@@ -13,6 +13,7 @@ from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.checkpoint.row import Ownership, Run, RunStatus
 from orchestrator.context import InstanceContext, entered
 from orchestrator.crashpoint import crashpoint
+from orchestrator.error_record import ErrorRecord
 from orchestrator.errors import Fenced, LedgerLost, OperatorError, RollforwardError, RunCancelled
 from orchestrator.execution.cancelling import ended
 from orchestrator.execution.frame import Frame
@@ -35,7 +36,6 @@ from orchestrator.observers.emitter import Emitter, Unheard
 from orchestrator.observers.event import InvocationEvent, InvocationState, Phase
 from orchestrator.observers.listeners import Listeners
 from orchestrator.observers.observation import Observation
-from orchestrator.report import ErrorRecord
 from orchestrator.state import State
 from orchestrator.tracing.current import within
 from orchestrator.tracing.span import CANCELLED, NO_SPAN, Span

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.capture.capture import Capture, CaptureOptions
 from orchestrator.capture.streams import capturing
+from orchestrator.error_record import ErrorRecord
 from orchestrator.instance.kept import Kept
 from orchestrator.ledger.claim import Claimed
 from orchestrator.observers.event import InstanceLogEvent, Phase
-from orchestrator.report import ErrorRecord
 
 if TYPE_CHECKING:
     from orchestrator.execution.frame import Frame

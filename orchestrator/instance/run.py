@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.context import Cancellation, InstanceContext, entered
+from orchestrator.error_record import ErrorRecord
 from orchestrator.errors import InstanceTimeLimitExceeded, PayloadTooLarge
 from orchestrator.execution.briefing import Briefing
 from orchestrator.execution.cancelling import is_being_cancelled
@@ -30,7 +31,7 @@ from orchestrator.observers.emitter import Collected, Emitter, Path, Unheard
 from orchestrator.observers.event import Event, Phase
 from orchestrator.observers.site import Site, at, boundary_site
 from orchestrator.observers.voice import Voice
-from orchestrator.report import ErrorRecord, Outcome, Position, Report
+from orchestrator.report import Outcome, Position, Report
 from orchestrator.scope import trying
 from orchestrator.tracing.current import within
 from orchestrator.tracing.span import CANCELLED, as_step_failure

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from orchestrator.error_record import ErrorRecord
 from orchestrator.llm.event import LlmCompletionEvent, LlmFailedEvent, Parameters, Usage
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.observers.event import Phase
 from orchestrator.observers.site import Site, current_site
-from orchestrator.report import ErrorRecord
 from orchestrator.tracing.current import current_span, within
 from orchestrator.tracing.span import CANCELLED, Span
 

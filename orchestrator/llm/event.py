@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from orchestrator.error_record import ErrorRecord
 from orchestrator.observers.event import Event, Phase
-from orchestrator.report import ErrorRecord
 
 _LLM = frozenset({Phase.LLM})
 

@@ -6,9 +6,9 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 
+from orchestrator.error_record import CauseLink, ErrorRecord
 from orchestrator.errors import NodeException, ParallelBranchesBranchFailed, RemoteError
 from orchestrator.redaction import redacted
-from orchestrator.report import CauseLink, ErrorRecord
 
 MAX_TRACEBACK_BYTES = 16 * 1024
 MAX_MESSAGE_CHARACTERS = 4096

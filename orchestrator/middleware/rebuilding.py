@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.error_record import CauseLink, ErrorRecord
 from orchestrator.errors import (
     EdgeException,
     GraphError,
@@ -20,7 +21,6 @@ from orchestrator.errors import (
     StateValidationError,
 )
 from orchestrator.observers.draining import ObserverNotAvailableInWorker
-from orchestrator.report import CauseLink, ErrorRecord
 
 OURS: dict[str, type[RollforwardError]] = {
     kind.__name__: kind

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.capture.line import LogLine
-from orchestrator.report import CauseLink, ErrorRecord
+from orchestrator.error_record import CauseLink, ErrorRecord
 
 
 class Phase(StrEnum):

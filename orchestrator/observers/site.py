@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.context import current_attempt_index
+from orchestrator.error_record import ErrorRecord
 from orchestrator.graph.node import BranchSpec, FunctionNode
 from orchestrator.middleware.cause_chain import classify_cause_chain, derived_link, error_record
 from orchestrator.observers.event import (
@@ -20,7 +21,6 @@ from orchestrator.observers.event import (
     Phase,
     SaveKind,
 )
-from orchestrator.report import ErrorRecord
 from orchestrator.tracing.current import current_span
 from orchestrator.tracing.span import CANCELLED, NO_SPAN, Span, as_step_failure
 

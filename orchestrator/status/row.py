@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from orchestrator.error_record import ErrorRecord
 from orchestrator.identity import Level
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.observers.event import Event, InstanceEvent, InstanceState, NodeEvent, Phase, Place
 from orchestrator.redaction import redacted
-from orchestrator.report import ErrorRecord
 
 LONGEST_MESSAGE = 2000
 

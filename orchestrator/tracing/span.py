@@ -6,7 +6,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Protocol
 
-from orchestrator.report import ErrorRecord
+from orchestrator.error_record import ErrorRecord
 
 Carrier = Mapping[str, str]
 """What another process needs to trace the instances of one fan-out under that node's span; empty: nothing."""

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from orchestrator.error_record import ErrorRecord
 from orchestrator.observers.event import InstanceEvent, InstanceState
 from orchestrator.reading import sound
-from orchestrator.report import ErrorRecord
 from orchestrator.wire.origin import Origin
 
 _PLAIN = ("state", "key", "attempts", "delivery", "worker", "duration_seconds")

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from orchestrator.error_record import ErrorRecord
 from orchestrator.llm.event import LlmCompletionEvent, LlmEvent, LlmFailedEvent, Usage
 from orchestrator.reading import sound
-from orchestrator.report import ErrorRecord
 from orchestrator.wire.origin import Origin
 
 E = TypeVar("E", bound=LlmEvent)

@@ -6,11 +6,11 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from orchestrator.codec import Codec
+from orchestrator.error_record import CauseLink, ErrorRecord
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.middleware.rebuilding import rebuilt
 from orchestrator.observers.event import CaughtException, FailureIsolatedEvent, NodeEvent, Phase
 from orchestrator.reading import sound
-from orchestrator.report import CauseLink, ErrorRecord
 from orchestrator.wire.origin import Origin
 
 

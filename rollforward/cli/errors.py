@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from orchestrator.checkpoint.row import SlotRow
+from orchestrator.error_record import ErrorRecord
 from orchestrator.identity import FanOutKey
-from orchestrator.report import ErrorRecord
 from rollforward.cli.output import print_rows, print_stream
 from rollforward.cli.record import Record, lineage_json, opened_record
 from rollforward.cli.setting import read_settings

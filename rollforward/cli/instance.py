@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.checkpoint.row import FanOutRow, SlotRow
+from orchestrator.error_record import ErrorRecord
 from orchestrator.ledger.view import LiveInstance, LiveState
-from orchestrator.report import ErrorRecord
 from rollforward.cli.record import Record, lineage_json
 
 STATES = ("pending", "queued", "running", "retrying", "succeeded", "failed", "lost", "cancelled")

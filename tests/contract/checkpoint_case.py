@@ -24,8 +24,9 @@ from orchestrator.checkpoint.row import (
     SlotRow,
     Step,
 )
+from orchestrator.error_record import CauseLink, ErrorRecord
 from orchestrator.identity import FanOutKey, Slot
-from orchestrator.report import CauseLink, ErrorRecord, Outcome, Report
+from orchestrator.report import Outcome, Report
 
 LONG = timedelta(minutes=5)
 ENDED = timedelta(seconds=-5)

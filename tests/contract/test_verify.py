@@ -18,9 +18,10 @@ from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.checkpoint.row import FanOutRow, Loss, NewRun, Ownership, RunStatus, SlotRow, Step
 from orchestrator.checkpoint.verify import verify
+from orchestrator.error_record import ErrorRecord
 from orchestrator.fan_out.fold import Fold, fold_hash
 from orchestrator.identity import EnclosingInstance, FanOutKey, Slot
-from orchestrator.report import ErrorRecord, Outcome, Report
+from orchestrator.report import Outcome, Report
 
 COUNT = 5
 FILES = FanOutKey((), "files")

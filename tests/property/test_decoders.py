@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from backends.ledgers.redis import wire
 from orchestrator.checkpoint.row import FanOutRow, Step
+from orchestrator.error_record import CauseLink, ErrorRecord
 from orchestrator.errors import SealBroken
 from orchestrator.execution.briefing import Briefing
 from orchestrator.fan_out.entry import (
@@ -29,7 +30,7 @@ from orchestrator.fan_out.entry import (
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import FanOutKey, Level, Slot
 from orchestrator.ledger.view import QueuedItem
-from orchestrator.report import CauseLink, ErrorRecord, Outcome, Position, Report
+from orchestrator.report import Outcome, Position, Report
 from orchestrator.seal import Seal
 from workers.message import Message, MessageRefused, decode, encode
 

@@ -5,10 +5,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.error_record import ErrorRecord
 from orchestrator.execution.frame import Frame
 from orchestrator.graph.node import FunctionNode, SubgraphNode
 from orchestrator.observers.site import Site
-from orchestrator.report import ErrorRecord
 from orchestrator.scope import get_invocation_metadata
 from orchestrator.tracing.span import Carrier, Span, SpanKind
 

@@ -2,6 +2,7 @@ from itertools import pairwise
 
 import pytest
 
+from orchestrator.error_record import CauseLink, ErrorRecord
 from orchestrator.errors import NodeException, RemoteError
 from orchestrator.middleware.cause_chain import (
     MAX_MESSAGE_CHARACTERS,
@@ -9,7 +10,6 @@ from orchestrator.middleware.cause_chain import (
     classify_cause_chain,
     error_record,
 )
-from orchestrator.report import CauseLink, ErrorRecord
 
 
 class ProviderError(Exception):

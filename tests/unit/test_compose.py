@@ -15,10 +15,11 @@ from orchestrator.checkpoint.record import (
     NodePosition,
 )
 from orchestrator.checkpoint.row import FanOutRow, Run, RunStatus, SlotRow, Step
+from orchestrator.error_record import ErrorRecord
 from orchestrator.errors import CheckpointRecordInvalid
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import FanOutKey, Slot
-from orchestrator.report import ErrorRecord, Outcome, Report
+from orchestrator.report import Outcome, Report
 
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = FanOutKey((), "files")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.error_record import ErrorRecord
 from orchestrator.errors import CheckpointRecordInvalid, ItemRefused, NodeException
 from orchestrator.execution.executor import Capacity
 from orchestrator.fan_out.fan_in import error_entry, fan_in, fold_of
@@ -15,7 +16,7 @@ from orchestrator.fan_out.policy import Meaning, meaning
 from orchestrator.fan_out.window import window
 from orchestrator.graph.node import FanOutNode
 from orchestrator.identity import FanOutKey, Slot
-from orchestrator.report import ErrorRecord, Outcome, Report
+from orchestrator.report import Outcome, Report
 from tests.unit.graph_of_numbers import Numbers, numbers_graph
 
 KEY = FanOutKey((), "squares")

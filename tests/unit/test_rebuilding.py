@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.error_record import ErrorRecord
 from orchestrator.errors import (
     InstanceLost,
     NodeException,
@@ -16,7 +17,6 @@ from orchestrator.errors import (
 from orchestrator.middleware.cause_chain import classify_cause_chain, derived_link, error_record
 from orchestrator.middleware.rebuilding import rebuilt
 from orchestrator.middleware.retry import default_classifier
-from orchestrator.report import ErrorRecord
 
 
 class RateLimited(Exception):

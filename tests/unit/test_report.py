@@ -3,9 +3,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from orchestrator.error_record import CauseLink, ErrorRecord
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import Slot
-from orchestrator.report import CauseLink, ErrorRecord, Outcome, Report
+from orchestrator.report import Outcome, Report
 
 ERROR = ErrorRecord(
     category="node_exception",

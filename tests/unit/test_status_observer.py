@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.error_record import ErrorRecord
 from orchestrator.errors import CheckpointUnavailable
 from orchestrator.identity import Level
 from orchestrator.middleware.cause_chain import error_record
@@ -20,7 +21,6 @@ from orchestrator.observers.event import (
     NodeEvent,
     Phase,
 )
-from orchestrator.report import ErrorRecord
 from orchestrator.state import State
 from orchestrator.status.observer import StatusObserver
 from orchestrator.status.row import LONGEST_MESSAGE, StatusRow, row_of

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orchestrator.checkpoint.row import FanOutRow, Loss, Run, RunStatus, SlotRow, Step, Tally
+from orchestrator.error_record import ErrorRecord
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import EnclosingInstance, FanOutKey, Slot
 from orchestrator.metadata import Metadata, read_back
-from orchestrator.report import ErrorRecord, Outcome, Report
+from orchestrator.report import Outcome, Report
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -18,8 +18,8 @@ from backends.checkpointers.redis.row import (
 from backends.checkpointers.redis.space import RedisSpace
 from orchestrator.checkpoint.protocol import RunIsOver
 from orchestrator.checkpoint.row import NewRun, Ownership, Renewal, Run, RunFilter, RunOrder, RunStatus, Seen, Step
+from orchestrator.error_record import ErrorRecord
 from orchestrator.errors import CheckpointNotFound, RunAmbiguous, RunExists, RunIsDriven
-from orchestrator.report import ErrorRecord
 
 _PAGE_RUNS = 100
 _CATCH_UP_RUNS = 1000

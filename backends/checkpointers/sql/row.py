@@ -8,10 +8,11 @@ from sqlalchemy import Row
 
 from backends.checkpointers.sql.clock import to_number, to_optional_time, to_time
 from orchestrator.checkpoint.row import FanOutRow, Loss, Run, RunStatus, SlotRow, Step
+from orchestrator.error_record import ErrorRecord
 from orchestrator.fan_out.fold import Fold
 from orchestrator.identity import EnclosingInstance, FanOutKey, Lineage, Slot
 from orchestrator.metadata import Metadata, read_back
-from orchestrator.report import ErrorRecord, Outcome, Position, Report
+from orchestrator.report import Outcome, Position, Report
 
 Columns = dict[str, Any]
 

@@ -39,8 +39,8 @@ from orchestrator.checkpoint.row import (
     Seen,
     Step,
 )
+from orchestrator.error_record import ErrorRecord
 from orchestrator.errors import CheckpointNotFound, RunAmbiguous, RunExists, RunIsDriven
-from orchestrator.report import ErrorRecord
 
 _OVER = tuple(status for status in RunStatus if status.is_over)
 

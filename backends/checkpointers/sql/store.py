@@ -34,8 +34,8 @@ from orchestrator.checkpoint.row import (
     Tally,
 )
 from orchestrator.crashpoint import crashpoint
+from orchestrator.error_record import ErrorRecord
 from orchestrator.identity import Slot
-from orchestrator.report import ErrorRecord
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]

@@ -15,7 +15,7 @@ from backends.telemetry.otel.carrier import Origin
 from backends.telemetry.otel.correlated import correlated
 from backends.telemetry.otel.harmless import harmless, nothing
 from backends.telemetry.otel.options import TracingOptions
-from orchestrator.report import ErrorRecord
+from orchestrator.error_record import ErrorRecord
 from orchestrator.tracing.span import CANCELLED, Carrier, NoSpan, Span, SpanKind
 
 UNNAMED = "node_exception"
