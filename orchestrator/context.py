@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from orchestrator.holding import Holding
 from orchestrator.identity import FanOutKey, Lineage
 from orchestrator.metadata import NOTHING, Metadata
 from orchestrator.scope import Scope, scoped
@@ -70,23 +71,13 @@ _attempt: ContextVar[int] = ContextVar("rollforward_attempt", default=0)
 @contextmanager
 def entered(context: InstanceContext) -> Iterator[Scope]:
     """Make `context` what the accessors below answer from; its attempts are counted from 0."""
-    kept, attempt = _context.set(context), _attempt.set(0)
-    try:
-        with scoped(context.metadata) as scope:
-            yield scope
-    finally:
-        _attempt.reset(attempt)
-        _context.reset(kept)
+    with Holding(_context, context), Holding(_attempt, 0), scoped(context.metadata) as scope:
+        yield scope
 
 
-@contextmanager
-def attempting(index: int) -> Iterator[None]:
-    """Make `index` the current attempt."""
-    kept = _attempt.set(index)
-    try:
-        yield
-    finally:
-        _attempt.reset(kept)
+def attempting(index: int) -> Holding[int]:
+    """Make `index` the current attempt in here."""
+    return Holding(_attempt, index)
 
 
 def current_context() -> InstanceContext | None:

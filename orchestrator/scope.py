@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.holding import Holding
 from orchestrator.metadata import NOTHING, Gathered, Metadata, Value, as_attributes, checked, joined, latest
 from orchestrator.tracing.current import current_span, spread
 
@@ -109,15 +110,9 @@ def note_instances(written: Gathered) -> None:
         spread(as_attributes(entries), current_span())
 
 
-@contextmanager
-def scoped(entries: Metadata, *, base: Metadata | None = None) -> Iterator[Scope]:
-    """Begin with these entries; nothing that is written inside is seen outside."""
-    scope = Scope(Held(entries), entries if base is None else base)
-    kept = _scope.set(scope)
-    try:
-        yield scope
-    finally:
-        _scope.reset(kept)
+def scoped(entries: Metadata, *, base: Metadata | None = None) -> Holding[Scope]:
+    """Begin with these entries; nothing that is written in here is seen outside."""
+    return Holding(_scope, Scope(Held(entries), entries if base is None else base))
 
 
 @contextmanager
@@ -130,17 +125,27 @@ def branching() -> Iterator[None]:
         outer.note(scope.written)
 
 
-@contextmanager
-def trying() -> Iterator[None]:
-    """What is written inside holds outside once this has succeeded; a failed attempt's never does."""
+class Trying:
+    """What is written in here holds in `outer` once this has succeeded; a failed attempt's never does."""
+
+    __slots__ = ("_before", "_outer", "_scope")
+
+    def __init__(self, outer: Scope) -> None:
+        self._outer = outer
+        self._scope = Scope(outer.held, outer.base)
+        self._before: Token[Scope | None] | None = None
+
+    def __enter__(self) -> None:
+        self._before = _scope.set(self._scope)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        assert self._before is not None
+        _scope.reset(self._before)
+        if kind is None:
+            self._outer.held = self._scope.held
+
+
+def trying() -> AbstractContextManager[None]:
+    """An attempt at something, in here; outside a run there is nothing to hold."""
     outer = _scope.get()
-    if outer is None:
-        yield
-        return
-    scope = Scope(outer.held, outer.base)
-    kept = _scope.set(scope)
-    try:
-        yield
-    finally:
-        _scope.reset(kept)
-    outer.held = scope.held
+    return nullcontext() if outer is None else Trying(outer)

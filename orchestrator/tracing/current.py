@@ -1,13 +1,15 @@
 """The span that code runs in."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
+from orchestrator.holding import Holding
 from orchestrator.tracing.span import NO_SPAN, Span, SpanKind
 
 _span: ContextVar[Span | None] = ContextVar("rollforward_span", default=None)
+_UNCHANGED = nullcontext()
 
 
 def current_span() -> Span:
@@ -15,15 +17,16 @@ def current_span() -> Span:
     return _span.get() or NO_SPAN
 
 
+def within(span: Span) -> AbstractContextManager[None]:
+    """Make `span` the current one in here, for instrumented clients too."""
+    is_untraced = span is NO_SPAN and current_span() is NO_SPAN
+    return _UNCHANGED if is_untraced else _within(span)
+
+
 @contextmanager
-def within(span: Span) -> Iterator[None]:
-    """Make `span` the current one, here and for instrumented clients."""
-    kept = _span.set(span)
-    try:
-        with span.current():
-            yield
-    finally:
-        _span.reset(kept)
+def _within(span: Span) -> Iterator[None]:
+    with Holding(_span, span), span.current():
+        yield
 
 
 def spread(facts: Mapping[str, Any], span: Span | None) -> None:
