@@ -12,6 +12,7 @@ from orchestrator.checkpoint.row import Run, RunFilter, RunStatus
 from orchestrator.execution.lane import Options
 from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.execution.stepping import local_lane
+from orchestrator.graph.registry import registry
 from orchestrator.ledger.memory import MemoryLedger
 from rollforward.assembly import Assembly
 from rollforward.server import Server
@@ -20,6 +21,12 @@ from tests.unit.graph_of_numbers import Numbers, numbers_graph
 from workers.process import this_owner
 
 GRAPH = numbers_graph()
+
+
+@pytest.fixture(autouse=True)
+def ours_is_found() -> None:
+    """Other tests of this process compile graphs of the same name and fingerprint, and the last one is found."""
+    registry.register(GRAPH)
 
 
 def assembly(store: MemoryStore, lease: timedelta, *, ledger: MemoryLedger | None = None) -> Assembly:
