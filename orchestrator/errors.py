@@ -51,8 +51,8 @@ CallerError     NameTooLong (orchestrator/fan_out/plan), TooManyFailures (orches
 OperatorError   EmbeddedUnavailable (rollforward/embedded), MetricsNotServed (backends/telemetry)
 neither         MessageRefused (workers/message), DrivenElsewhere (rollforward/cli), ProviderError and under it
                 ProviderAuthentication, ProviderInvalidModel, ProviderInvalidRequest, ProviderInvalidResponse,
-                ProviderModelNotLoaded, ProviderRateLimit, ProviderUnavailable, ProviderUnsupportedContentBlock,
-                StructuredOutputInvalid (backends/llm/error)
+                ProviderModelNotLoaded, ProviderPathUnknown, ProviderRateLimit, ProviderUnavailable,
+                ProviderUnsupportedContentBlock, StructuredOutputInvalid (backends/llm/error)
 """
 
 from typing import TYPE_CHECKING, Any

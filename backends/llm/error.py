@@ -56,7 +56,14 @@ class ProviderInvalidRequest(ProviderError):
 
     category = "provider_invalid_request"
     problem = "takes no such request"
-    advice = "change the messages or the parameters; the error's `detail` is what it said"
+    advice = "change the messages or the parameters; with OpenAIChat(payload=True) errors hold the server's words"
+
+
+class ProviderPathUnknown(ProviderInvalidRequest):
+    """There is no chat API at the path that was asked."""
+
+    problem = "has no chat API there"
+    advice = "give OpenAIChat the base_url that stands before /chat/completions, such as https://api.openai.com/v1"
 
 
 class ProviderInvalidModel(ProviderError):

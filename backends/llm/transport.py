@@ -3,14 +3,13 @@
 import asyncio
 import os
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import httpx
 
 from backends.llm.error import ProviderInvalidRequest, ProviderInvalidResponse, ProviderUnavailable
+from backends.llm.plain import plain_loop
 from backends.llm.reply import Reply
 from backends.llm.setting import MAX_RESPONSE_BYTES, ChatSettings, Server
 from orchestrator.redaction import redacted
@@ -50,30 +49,19 @@ class HttpTransport:
         return _reply(response, body)
 
     def post_sync(self, content: bytes, headers: Mapping[str, str]) -> Reply:
-        """As `post`, for plain functions; the time is looked at whenever something comes, or has not for too long."""
-        client, place = self._here().plain()
-        body = bytearray()
-        with place, self._as_ours():
-            deadline = time.monotonic() + self._settings.timeout.total_seconds()
-            with client.stream("POST", self._server.url, content=content, headers=dict(headers)) as response:
-                for chunk in response.iter_bytes():
-                    self._add(body, chunk)
-                    if time.monotonic() > deadline:
-                        raise TimeoutError
-        return _reply(response, body)
+        """As `post`, for plain functions."""
+        # A client without a loop bounds the time between two bytes, and no whole answer.
+        return plain_loop().run(self.post(content, headers))
 
     async def aclose(self) -> None:
         """Close the connections of this event loop, and those of plain functions; a later call makes new ones."""
-        client = self._here().take_this_loops()
-        if client is not None:
-            await client.aclose()
+        await self._here().close_this_loops()
         self.close()
 
     def close(self) -> None:
         """Close the connections of plain functions; a later call makes new ones."""
-        client = self._here().take_plain()
-        if client is not None:
-            client.close()
+        if plain_loop().has_begun:
+            plain_loop().run(self._here().close_this_loops())
 
     def _here(self) -> "_Connections":
         # A child keeps what it inherited, untouched: the connections are its parent's.
@@ -92,25 +80,25 @@ class HttpTransport:
         except _UNSENDABLE as error:
             # What it says may be a header.
             raise ProviderInvalidRequest(server, type(error).__name__) from None
-        except httpx.DecodingError as error:
-            raise ProviderInvalidResponse(server, "it cannot be decoded") from error
+        except httpx.DecodingError:
+            raise ProviderInvalidResponse(server, "it cannot be decoded") from None
         except httpx.ConnectError as error:
-            raise ProviderUnavailable(server, f"ConnectError: {redacted(str(error))}") from error
-        except TimeoutError as error:
+            raise ProviderUnavailable(server, f"ConnectError: {redacted(str(error))}") from None
+        except TimeoutError:
             limit = self._settings.timeout.total_seconds()
-            raise ProviderUnavailable(server, f"no answer within {limit:g} s") from error
+            raise ProviderUnavailable(server, f"no answer within {limit:g} s") from None
         except httpx.TransportError as error:
-            raise ProviderUnavailable(server, type(error).__name__) from error
+            # What it says may be what the server sent.
+            raise ProviderUnavailable(server, type(error).__name__) from None
 
 
 class _Connections:
-    """The clients of one process: one for each event loop, and one for plain functions. Made when they are needed."""
+    """The clients of one process, one for each event loop. Made when they are needed."""
 
     def __init__(self, settings: ChatSettings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
         self._of_loops: dict[asyncio.AbstractEventLoop, tuple[httpx.AsyncClient, asyncio.Semaphore]] = {}
-        self._plain: tuple[httpx.Client, threading.Semaphore] | None = None
 
     def of_this_loop(self) -> tuple[httpx.AsyncClient, asyncio.Semaphore]:
         loop = asyncio.get_running_loop()
@@ -118,37 +106,25 @@ class _Connections:
             if loop not in self._of_loops:
                 # What a loop that is closed has left open can only be forgotten.
                 self._of_loops = {one: client for one, client in self._of_loops.items() if not one.is_closed()}
-                client = httpx.AsyncClient(timeout=self._timeout(), limits=self._limits(), **self._rest())
-                self._of_loops[loop] = (client, asyncio.Semaphore(self._settings.max_connections))
+                self._of_loops[loop] = (self._client(), asyncio.Semaphore(self._settings.max_connections))
             return self._of_loops[loop]
 
-    def plain(self) -> tuple[httpx.Client, threading.Semaphore]:
+    async def close_this_loops(self) -> None:
         with self._lock:
-            if self._plain is None:
-                client = httpx.Client(timeout=self._timeout(), limits=self._limits(), **self._rest())
-                self._plain = (client, threading.Semaphore(self._settings.max_connections))
-            return self._plain
+            client, _ = self._of_loops.pop(asyncio.get_running_loop(), (None, None))
+        if client is not None:
+            await client.aclose()
 
-    def take_this_loops(self) -> httpx.AsyncClient | None:
-        with self._lock:
-            taken = self._of_loops.pop(asyncio.get_running_loop(), None)
-        return taken and taken[0]
-
-    def take_plain(self) -> httpx.Client | None:
-        with self._lock:
-            taken, self._plain = self._plain, None
-        return taken and taken[0]
-
-    def _timeout(self) -> httpx.Timeout:
+    def _client(self) -> httpx.AsyncClient:
         settings = self._settings
         silence = min(settings.read_timeout, settings.timeout).total_seconds()
-        return httpx.Timeout(silence, connect=settings.connect_timeout.total_seconds(), pool=None)
-
-    def _limits(self) -> httpx.Limits:
-        return httpx.Limits(max_connections=self._settings.max_connections)
-
-    def _rest(self) -> dict[str, Any]:
-        return {"headers": self._settings.headers, "transport": self._settings.transport, "follow_redirects": False}
+        return httpx.AsyncClient(
+            timeout=httpx.Timeout(silence, connect=settings.connect_timeout.total_seconds(), pool=None),
+            limits=httpx.Limits(max_connections=settings.max_connections),
+            headers=settings.headers,
+            transport=settings.transport,
+            follow_redirects=False,
+        )
 
 
 def _reply(response: httpx.Response, body: bytearray) -> Reply:

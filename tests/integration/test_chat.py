@@ -5,8 +5,10 @@ import gzip
 import os
 import socket
 import threading
+import time
 import warnings
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +20,7 @@ from backends.llm.chat import OpenAIChat
 from backends.llm.completion import Completion
 from backends.llm.error import ProviderError, StructuredOutputInvalid
 from orchestrator.llm.event import Usage
+from orchestrator.middleware.cause_chain import error_record
 from tests.service.chat_server import Answer, Asked, ChatServer, Script, refused, said
 from tests.service.worker import wait_until
 
@@ -159,11 +162,15 @@ async def test_a_server_that_is_silent_or_away_is_unavailable(setup: Setup, comp
 
 
 @either_way
-async def test_an_answer_that_comes_too_slowly_is_given_up(setup: Setup, complete: Ask) -> None:
-    slow = Answer(body=said("x" * 1000).body, piece_bytes=20, pause_seconds=0.02)
+@pytest.mark.parametrize("part", ["body", "headers"])
+async def test_an_answer_that_comes_too_slowly_is_given_up_in_time(setup: Setup, complete: Ask, part: str) -> None:
+    answer = said("x" * 20_000) if part == "body" else replace(said("ok"), headers={"x-long": "x" * 20_000})
+    slow = replace(answer, piece_bytes=100, pause_seconds=0.02)
+    began = time.monotonic()
     chat = setup.chat(setup.server([slow]), timeout=timedelta(seconds=0.2))
     with pytest.raises(ProviderError, match=r"no answer within 0\.2 s") as raised:
         await complete(chat, ASK)
+    assert time.monotonic() - began < 2
     assert raised.value.category == "provider_unavailable"
 
 
@@ -281,6 +288,18 @@ async def test_neither_the_key_nor_what_was_said_is_shown(setup: Setup, caplog: 
     shown = f"{chat!r}{vars(chat)!r}{raised.value!r}{raised.value.detail}{completion!r}{completion}{caplog.text}"
     assert KEY not in shown
     assert "purring" not in shown.replace(raised.value.detail or "", "")
+
+
+@either_way
+async def test_what_comes_that_is_no_http_is_shown_nowhere(setup: Setup, complete: Ask) -> None:
+    server = setup.server([Answer(headers={"is it purring?": "yes"}), Answer(headers={"content-length": "purring"})])
+    for _ in range(2):
+        with pytest.raises(ProviderError) as raised:
+            await complete(setup.chat(server), ASK)
+        record = error_record(raised.value)
+        assert (record.category, record.chain[1:]) == ("provider_unavailable", ())
+        assert "RemoteProtocolError" in record.message
+        assert "purring" not in f"{record.message}{record.traceback}"
 
 
 async def test_a_key_that_no_header_carries_is_refused_without_showing_it(setup: Setup) -> None:

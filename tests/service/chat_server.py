@@ -33,8 +33,8 @@ class Asked:
 class Answer:
     """What is sent back: a body as JSON, or text and bytes as they are.
 
-    `delay_seconds` pass first, and `pause_seconds` between pieces of `piece_bytes`. `cut_after` cuts the connection off
-    after so many bytes of the body; where it is 0, not even a status is sent.
+    `delay_seconds` pass first, and `pause_seconds` between pieces of `piece_bytes`, also of the headers. `cut_after`
+    cuts the connection off after so many bytes of the body; where it is 0, not even a status is sent.
     """
 
     status: int = 200
@@ -195,7 +195,9 @@ class _Handler(BaseHTTPRequestHandler):
             for name, value in {"content-type": "application/json", **answer.headers}.items():
                 self.send_header(name, value)
             self.send_header("content-length", str(len(content)))
-            self.end_headers()
+            self._headers_buffer: list[bytes]
+            head, self._headers_buffer = b"".join((*self._headers_buffer, b"\r\n")), []
+            self._write(head, answer)
             self._write(content[: answer.cut_after], answer)
         if answer.cut_after is not None:
             self.close_connection = True

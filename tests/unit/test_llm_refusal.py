@@ -24,6 +24,12 @@ def error(message: str = "", **facts: Any) -> dict[str, Any]:
     return {"error": {"message": message, **facts}}
 
 
+def broken_off(choice: dict[str, Any], **facts: Any) -> dict[str, Any]:
+    """A completion whose first choice is this; `facts` are of an error beside it."""
+    around = error(**facts) if facts else {}
+    return {"id": "1", "choices": [{"message": {"content": "half of "}, **choice}], **around}
+
+
 @pytest.mark.parametrize(
     ("status", "body", "category"),
     [
@@ -56,6 +62,15 @@ def error(message: str = "", **facts: Any) -> dict[str, Any]:
         (400, error("'image_url' is not supported by this model"), "provider_unsupported_content_block"),
         (200, {"error": {"message": "slower", "code": 429}}, "provider_rate_limit"),
         (200, {"error": {"message": "what?"}}, "provider_invalid_response"),
+        (404, [error("models/m is not found for API version v1main", code=404)], "provider_invalid_model"),
+        (429, [error("quota", code=429)], "provider_rate_limit"),
+        (400, [error("x", code="model_not_loaded")], "provider_model_not_loaded"),
+        (200, [error("slower", code=429)], "provider_rate_limit"),
+        (200, broken_off({"error": {"code": 502, "message": "Provider disconnected"}}), "provider_unavailable"),
+        (200, broken_off({"error": {"code": 429}}), "provider_rate_limit"),
+        (200, broken_off({"error": {"code": 400}}), "provider_invalid_request"),
+        (200, broken_off({"finish_reason": "error"}), "provider_unavailable"),
+        (200, broken_off({"finish_reason": "error"}, code=403), "provider_authentication"),
     ],
 )
 def test_a_refusal_has_the_category_of_its_status_and_body(status: int, body: Any, category: str) -> None:
@@ -88,6 +103,25 @@ def test_an_answer_with_choices_is_no_refusal() -> None:
     assert not has_refused(reply(200), {"choices": []})
     assert has_refused(reply(200), {"error": "no"})
     assert has_refused(reply(500), None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [[error("slower")], broken_off({"error": {"code": 502}}), broken_off({"finish_reason": "error"})],
+    ids=["in a list", "of a choice", "a choice that ended so"],
+)
+def test_an_error_with_status_200_is_a_refusal_in_every_form(body: Any) -> None:
+    assert has_refused(reply(200), body)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(404, {"detail": "Not Found"}), (404, "<html>"), (405, ""), (307, ""), (404, error("Invalid URL (POST /v2)"))],
+)
+def test_a_path_that_the_server_does_not_have_is_a_base_url_to_mend(status: int, body: Any) -> None:
+    told = str(refusal(reply(status, body), SERVER))
+    assert "base_url" in told
+    assert "parameters" not in told
 
 
 @pytest.mark.parametrize("body", ["[]", "null", "3", '"text"', "{", "[" * 100_000, '{"error": []}', "\udcff"])
