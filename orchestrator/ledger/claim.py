@@ -56,7 +56,6 @@ class Claimed:
     item: bytes
     briefing_hash: str
     key: str | None = None
-    trace: Mapping[str, str] | None = None
     progress: tuple[bytes, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
 

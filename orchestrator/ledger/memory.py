@@ -346,7 +346,6 @@ def _grant(run_id: str, run: RunEntries, held: Held, owner: str, *, until: float
         item=entry.queued.item,
         briefing_hash=fan_out.briefing_hash,
         key=entry.queued.key,
-        trace=entry.queued.trace,
         progress=(*entry.queued.progress, *entry.progress),
         tags=entry.queued.tags,
     )

@@ -33,9 +33,8 @@ class WorkerLedger(Protocol):
         """Take the right to run these slots, until `ttl_seconds` from now; one answer a slot, in order.
 
         A slot that is queued goes in flight: its delivery count is raised, `token` and `owner` replace the old ones.
-        The answer brings the item, the trace context and the progress kept. A slot whose lease has ended is busy until
-        it is queued again, so that no loss goes unseen.
-        The same token again is answered as it was the first time.
+        The answer brings the item and the progress kept. A slot whose lease has ended is busy until it is queued again,
+        so that no loss goes unseen. The same token again is answered as it was the first time.
 
         `in_company` says that `owner` runs instances of other runs: until a beat says otherwise, a loss of these slots
         is none that they suffered alone. Of those of the same run the ledger knows by itself.

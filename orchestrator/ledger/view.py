@@ -34,7 +34,6 @@ class QueuedItem:
     slot: Slot
     item: bytes
     key: str | None = None
-    trace: Mapping[str, str] | None = None
     progress: tuple[bytes, ...] = ()
     deliveries: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)

@@ -79,7 +79,7 @@ class Ledgers(RuleBasedStateMachine):
 
     @rule(epoch=epochs, wanted=many, deliveries=st.integers(0, 3), progress=st.lists(st.just(b"kept"), max_size=1))
     def queue(self, epoch: int, wanted: list[Slot], deliveries: int, progress: list[bytes]) -> None:
-        items = [QueuedItem(slot, b"item", "key", None, tuple(progress), deliveries) for slot in wanted]
+        items = [QueuedItem(slot, b"item", "key", tuple(progress), deliveries) for slot in wanted]
         self.of_owner("queue", RUN, epoch, items, claim_deadline_seconds=5.0)
 
     @rule(wanted=many, token=tokens, by=owners, in_company=st.booleans())

@@ -17,11 +17,11 @@ from tests.contract.ledger_case import EPOCH, FAN_OUT, MAX_BYTES, RUN, other_ope
 class TestClaim:
     async def test_a_claim_brings_everything_needed_to_run_the_instance(self, case):
         await case.open()
-        item = QueuedItem(slot(7), b'{"n":\n7}', key="doc-7", trace={"traceparent": "00-1"})
+        item = QueuedItem(slot(7), b'{"n":\n7}', key="doc-7")
         assert await case.orchestrator.queue(RUN, EPOCH, [item], claim_deadline_seconds=30) == [QueueAnswer.OK]
         claimed = case.claim(slot(7))
         assert (claimed.run_id, claimed.slot, claimed.token) == (RUN, slot(7), "t1")
-        assert (claimed.item, claimed.key, claimed.trace) == (b'{"n":\n7}', "doc-7", {"traceparent": "00-1"})
+        assert (claimed.item, claimed.key) == (b'{"n":\n7}', "doc-7")
         assert (claimed.delivery, claimed.briefing_hash, claimed.progress) == (1, "hash", ())
         assert case.worker.briefing(RUN, FAN_OUT) == b"brief"
 

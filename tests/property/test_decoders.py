@@ -79,7 +79,7 @@ BRIEFING = Briefing(
     levels=(Level("outer", 2),),
 )
 MESSAGE = Message(run_id="r1", fan_out="f1", places=((17, 0), (18, 1)), graph="shop:flow", fingerprint="abc")
-QUEUED = QueuedItem(SLOT, b'{"a": 1}', "key", {"traceparent": "00-1"}, (b"told",))
+QUEUED = QueuedItem(SLOT, b'{"a": 1}', "key", (b"told",))
 OPENED = FanOutRow(
     key=ENTRY, instance_count=1, item_hashes=b"12345678", item_keys=("one",), item_tags=({"colour": "red"},)
 )

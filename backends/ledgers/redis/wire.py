@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 
@@ -25,7 +25,6 @@ class QueuedFacts:
     """What a claim is given of a queued item."""
 
     key: str | None
-    trace: Mapping[str, str] | None
     item: bytes
     progress: tuple[bytes, ...]
 
@@ -36,10 +35,9 @@ def flat_slots(slots: Iterable[Slot]) -> list[str | int]:
 
 
 def write_item(item: QueuedItem) -> bytes:
-    """Key, trace context and progress on one line, the item after it."""
-    trace = None if item.trace is None else dict(item.trace)
+    """Key and progress on one line, the item after it."""
     progress = [entry.decode() for entry in item.progress]
-    return json.dumps([item.key, trace, *progress]).encode() + b"\n" + item.item
+    return json.dumps([item.key, *progress]).encode() + b"\n" + item.item
 
 
 def read_item(text: bytes) -> QueuedFacts:
@@ -50,8 +48,8 @@ def read_item(text: bytes) -> QueuedFacts:
     """
     line, _, item = text.partition(b"\n")
     with refusing("a queued item"):
-        key, trace, *progress = read_json(line)
-        return sound(QueuedFacts(key, trace, item, tuple(entry.encode() for entry in progress)))
+        key, *progress = read_json(line)
+        return sound(QueuedFacts(key, item, tuple(entry.encode() for entry in progress)))
 
 
 def write_report(run_id: str, report: Report, seal: Seal) -> bytes:

@@ -154,7 +154,6 @@ class RedisWorkerLedger:
             item=item.item,
             briefing_hash=briefing_hash,
             key=item.key,
-            trace=item.trace,
             progress=(*item.progress, *told),
         )
         return ClaimAnswer(verdict, claimed)
