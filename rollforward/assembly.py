@@ -22,7 +22,7 @@ from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.graph.registry import registry
 from orchestrator.instance.kept import in_ledger
 from orchestrator.instance.output import OutputOptions
-from orchestrator.instance.run import Runtime
+from orchestrator.instance.runtime import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.ledger.protocol import WorkerRegistry
 from orchestrator.metrics.meter import UNMETERED, Meter

@@ -14,7 +14,8 @@ from orchestrator.errors import GraphNotFound, InstanceTimeLimitExceeded, Ledger
 from orchestrator.execution.briefing import Briefing
 from orchestrator.execution.function import abandoned_functions
 from orchestrator.identity import Slot
-from orchestrator.instance.run import run_instance, too_large
+from orchestrator.instance.reporting import too_large
+from orchestrator.instance.run import run_instance
 from orchestrator.ledger.claim import ClaimAnswer, Reported
 from orchestrator.metrics.metric import WORKER_DECLINED, WORKER_DELIVERIES, WORKER_REPORTS
 from orchestrator.report import Outcome, Report

@@ -12,7 +12,7 @@ from orchestrator.execution.briefing import Briefing
 from orchestrator.graph.registry import registry
 from orchestrator.instance.kept import in_ledger
 from orchestrator.instance.output import OutputOptions
-from orchestrator.instance.run import Runtime
+from orchestrator.instance.runtime import Runtime
 from orchestrator.ledger.claim import Claimed
 from orchestrator.metrics.meter import UNMETERED, Meter
 from orchestrator.seal import Seal

@@ -91,7 +91,7 @@ async def _called(name: str, branch: "BranchSpec", state: Any, *, frame: Frame) 
             site.failed(graph_error(name, state, error, is_users=True))
             raise
 
-    with at(site), site.until_over():
+    with at(site):
         running = compose(branch.middleware, call)(state)
         update: Mapping[str, Any] = await as_graph_error(name, state, running, is_users=True)
         after = merged(state, update, node=name)

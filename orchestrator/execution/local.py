@@ -12,7 +12,9 @@ from orchestrator.context import Cancellation
 from orchestrator.execution.briefing import Briefing
 from orchestrator.execution.executor import Capacity, Hint
 from orchestrator.identity import Slot
-from orchestrator.instance.run import Runtime, never_begun, run_instance, too_large
+from orchestrator.instance.reporting import never_begun, too_large
+from orchestrator.instance.run import run_instance
+from orchestrator.instance.runtime import Runtime
 from orchestrator.ledger.claim import Claimed, Reported
 from orchestrator.ledger.protocol import WorkerLedger
 from orchestrator.observers.event import Phase

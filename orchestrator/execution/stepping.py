@@ -7,7 +7,7 @@ from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.instance.kept import Keep, in_ledger
 from orchestrator.instance.output import OutputOptions
-from orchestrator.instance.run import Runtime
+from orchestrator.instance.runtime import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.tracing.tracing import Tracing, Untraced
 

@@ -44,7 +44,7 @@ async def step(graph: "Graph[Any]", node: Node, state: Any, frame: Frame) -> tup
     """
     site = node_site(frame, node.name, subject=node, is_silent=isinstance(node, SubgraphNode))
     chain = compose((*graph.middleware, *node.middleware), partial(attempt, node, site=site))
-    with at(site), site.until_over():
+    with at(site):
         update = await as_graph_error(node.name, state, chain(state), is_users=isinstance(node, FunctionNode))
         after = merged(state, update, node=node.name)
         await frame.journal.save(graph, site, node.name, after)

@@ -1,9 +1,8 @@
 """Where user code runs, so that what happens there can be told: a node attempt, a whole instance, a whole branch."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -45,10 +44,10 @@ class Site:
     attempt_index: int = 0
     step: int = field(init=False)
     span: Span = field(default=NO_SPAN, init=False)
+    tries: int = field(default=0, init=False)
     _pre_state: Any = None
     _is_open: bool = False
     _error: BaseException | None = None
-    _tries: int = 0
 
     def __post_init__(self) -> None:
         self.step = -1
@@ -72,14 +71,9 @@ class Site:
         """It is over, and this is the state after it."""
         self._close(post_state=state)
 
-    @contextmanager
-    def until_over(self) -> Iterator[None]:
-        """What is raised in here is what the last attempt came to."""
-        try:
-            yield
-        except BaseException as error:
-            self._close(error=error)
-            raise
+    def gave_up(self, error: BaseException) -> None:
+        """It is over, and this is what the last attempt came to."""
+        self._close(error=error)
 
     def isolated(self, event_name: str, *, pre_state: Any, post_state: Mapping[str, Any], error: BaseException) -> None:
         """A failure of it was caught; its attempt stays a failure."""
@@ -112,9 +106,9 @@ class Site:
 
     def _tell_instance(self) -> None:
         """Another try of something in an instance is one that the instance tells of itself."""
-        self._tries += 1
-        if self._tries > 1 and self.frame.voice is not None:
-            self.frame.voice.retrying(self._tries, self._error)
+        self.tries += 1
+        if self.tries > 1 and self.frame.voice is not None:
+            self.frame.voice.retrying(self.tries, self._error)
 
     def _close(self, *, post_state: Any = None, error: BaseException | None = None) -> None:
         if self._is_open:
@@ -183,14 +177,23 @@ def boundary_site(frame: "Frame") -> Site:
 _site: ContextVar[Site | None] = ContextVar("rollforward_site", default=None)
 
 
-@contextmanager
-def at(site: Site) -> Iterator[Site]:
-    """Make `site` what middleware tells of."""
-    kept = _site.set(site)
-    try:
-        yield site
-    finally:
-        _site.reset(kept)
+class at:
+    """Make `site` what middleware tells of in here; what is raised is what its last attempt came to."""
+
+    __slots__ = ("_before", "_site")
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._before: Token[Site | None] | None = None
+
+    def __enter__(self) -> None:
+        self._before = _site.set(self._site)
+
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        assert self._before is not None
+        _site.reset(self._before)
+        if error is not None:
+            self._site.gave_up(error)
 
 
 def current_site() -> Site | None:

@@ -13,7 +13,8 @@ from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.context import Cancellation
 from orchestrator.fan_out.entry import NodeCompleted, read_entries
 from orchestrator.instance.kept import in_ledger
-from orchestrator.instance.run import Runtime, run_instance
+from orchestrator.instance.run import run_instance
+from orchestrator.instance.runtime import Runtime
 from orchestrator.ledger.claim import Held
 from orchestrator.report import Outcome, Report
 from rollforward import END, BranchSpec, CompiledGraph, GraphBuilder, NodeException, State, append

@@ -24,7 +24,7 @@ from orchestrator.graph.edge import END
 from orchestrator.identity import FanOutKey, Slot
 from orchestrator.instance import kept
 from orchestrator.instance.kept import in_ledger
-from orchestrator.instance.run import Runtime
+from orchestrator.instance.runtime import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.middleware.retry import RetryMiddleware, deterministic_backoff
 from orchestrator.observers.delivery import Delivery

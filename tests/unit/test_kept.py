@@ -25,7 +25,8 @@ from orchestrator.fan_out.entry import (
 from orchestrator.identity import FanOutKey, Slot
 from orchestrator.instance import kept as kept_module
 from orchestrator.instance.kept import Kept, in_ledger
-from orchestrator.instance.run import Runtime, run_instance
+from orchestrator.instance.run import run_instance
+from orchestrator.instance.runtime import Runtime
 from orchestrator.ledger.claim import Claimed, Held
 from orchestrator.report import Outcome, Report
 from rollforward import END, GraphBuilder, State, append, current_fan_out_index

@@ -10,7 +10,7 @@ from orchestrator.checkpoint.row import RunStatus
 from orchestrator.errors import LedgerLost, LedgerUnavailable
 from orchestrator.execution.lane import Lane
 from orchestrator.execution.local import LocalExecutor
-from orchestrator.instance.run import Runtime
+from orchestrator.instance.runtime import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.ledger.view import Opening
 from rollforward.leftovers import EVERY_SECONDS, Leftovers

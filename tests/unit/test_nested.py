@@ -18,7 +18,7 @@ from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.execution.stepping import local_lane
 from orchestrator.identity import FanOutKey
 from orchestrator.instance.kept import in_ledger
-from orchestrator.instance.run import Runtime
+from orchestrator.instance.runtime import Runtime
 from orchestrator.ledger.claim import Held
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.report import Report

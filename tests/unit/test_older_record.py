@@ -14,7 +14,7 @@ from orchestrator.errors import LedgerUnavailable, NodeException
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.orchestrator import Orchestrator
-from orchestrator.instance.run import Runtime
+from orchestrator.instance.runtime import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from rollforward import CompiledGraph
 from tests.unit.graph_of_numbers import Numbers, numbers_graph

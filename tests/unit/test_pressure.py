@@ -16,7 +16,7 @@ from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.fan_out import pressure
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.edge import END
-from orchestrator.instance.run import Runtime
+from orchestrator.instance.runtime import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.ledger.view import Usage
 from orchestrator.reducer import append

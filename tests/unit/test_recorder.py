@@ -21,7 +21,7 @@ from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.fan_out import recorder, sweeping
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.identity import Slot
-from orchestrator.instance.run import Runtime
+from orchestrator.instance.runtime import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.ledger.view import Sweep
 from orchestrator.middleware.retry import RetryMiddleware, deterministic_backoff

@@ -9,7 +9,9 @@ from orchestrator.errors import LedgerUnavailable
 from orchestrator.execution.briefing import Briefing
 from orchestrator.execution.executor import Hint
 from orchestrator.identity import Slot
-from orchestrator.instance.run import Runtime, never_begun, run_instance
+from orchestrator.instance.reporting import never_begun
+from orchestrator.instance.run import run_instance
+from orchestrator.instance.runtime import Runtime
 from orchestrator.ledger.claim import Beat, Claimed, Held
 from tests.chaos.sim.services import LedgerOfWorker
 
