@@ -159,7 +159,8 @@ def _let_go(lease: Lease, process: ProcessRuntime) -> None:
 async def _run(lease: Lease, briefing: Briefing, process: ProcessRuntime) -> Report:
     lease.task = asyncio.current_task()
     if lease.cancellation.is_requested and lease.task is not None:
-        lease.task.cancel()
+        # When it waits first: one that never waits would come to its end cancelled, and without a report.
+        asyncio.get_running_loop().call_soon(lease.task.cancel)
     runtime = process.lone_runtime if lease.is_alone else process.runtime
     return await run_instance(lease.work, briefing, runtime, lease.cancellation)
 

@@ -118,7 +118,7 @@ class Heartbeat:
         if answer is Beat.LOST:
             lease.lose()
         else:
-            lease.cancel("the run or the fan-out was cancelled")
+            lease.cancel("the run or the fan-out is over, or was cancelled")
 
     def _watch_loop(self) -> None:
         silent = self._loop.poke()

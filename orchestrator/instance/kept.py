@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 
 from orchestrator.checkpoint.row import FanOutRow, Step
@@ -188,10 +189,10 @@ class Kept:
             await asyncio.shield(self._sending)
 
     async def _send(self) -> None:
-        while entries := self._next():
-            if not await self._insist(entries):
+        # The timer may be set again before the answer that nothing is wanted any more.
+        while self._keep is not None and (entries := self._next()):
+            if not await _insisted(partial(self._keep, self._run_id, self._held, entries), self._run_id):
                 self._keep = None
-                return
 
     def _next(self) -> list[bytes]:
         for tell in tuple(self._asked):
@@ -201,16 +202,16 @@ class Kept:
         entries, self._waiting = [*told, *self._waiting], []
         return entries
 
-    async def _insist(self, entries: Sequence[bytes]) -> bool:
-        """Send until it is answered; false where the token is stale."""
-        assert self._keep is not None
-        for failures in count():
-            try:
-                return await self._keep(self._run_id, self._held, entries)
-            except OperatorError as error:
-                log.warning("progress not kept yet", extra={"run_id": self._run_id, "error": str(error)})
-                await pause(failures)
-        raise AssertionError("count() never ends")
+
+async def _insisted(keep: Callable[[], Awaitable[bool]], run_id: str) -> bool:
+    """Send until it is answered; false where the token is stale."""
+    for failures in count():
+        try:
+            return await keep()
+        except OperatorError as error:
+            log.warning("progress not kept yet", extra={"run_id": run_id, "error": str(error)})
+            await pause(failures)
+    raise AssertionError("count() never ends")
 
 
 def _is_over(key: FanOutKey, step: Step) -> bool:

@@ -18,7 +18,10 @@ class Verdict(StrEnum):
 
 
 class Beat(StrEnum):
-    """What became of a lease: extended, taken by a later claim, or its work is to be cancelled."""
+    """What became of a lease: extended, taken by a later claim, or its work is to be cancelled.
+
+    The last is also the word on what belongs to a run that was forgotten.
+    """
 
     OK = "ok"
     LOST = "lost"
@@ -26,10 +29,11 @@ class Beat(StrEnum):
 
 
 class Reported(StrEnum):
-    """What became of a report."""
+    """What became of a report: kept; void, as its slot is another's or its run was forgotten; too large to keep."""
 
     OK = "ok"
     STALE = "stale"
+    OVER = "over"
     TOO_LARGE = "too_large"
 
 

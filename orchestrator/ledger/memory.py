@@ -58,7 +58,7 @@ class MemoryLedger:
         with self._lock:
             run = self._runs.get(run_id)
             if run is None:
-                verdict = Verdict.UNKNOWN if self._tombstone(run_id) is None else Verdict.DONE
+                verdict = Verdict.DONE if self._is_forgotten(run_id) else Verdict.UNKNOWN
                 return [ClaimAnswer(verdict) for _ in slots]
             self._runs_of_owner[owner].add(run_id)
             until = self._clock() + ttl_seconds
@@ -237,6 +237,9 @@ class MemoryLedger:
         found = self._tombstones.get(run_id)
         return found if found is not None and found.until > self._clock() else None
 
+    def _is_forgotten(self, run_id: str) -> bool:
+        return self._tombstone(run_id) is not None
+
     def _epoch(self, run_id: str) -> int | None:
         known = self._runs.get(run_id) or self._tombstone(run_id)
         return None if known is None else known.epoch
@@ -293,7 +296,7 @@ class MemoryLedger:
     def _beat(self, run_id: str, held: Held, until: float, *, in_company: bool) -> Beat:
         entry = self._held(run_id, held)
         if entry is None:
-            return Beat.LOST
+            return Beat.CANCEL if self._is_forgotten(run_id) else Beat.LOST
         entry.extend(until, in_company=in_company)
         run = self._runs[run_id]
         return Beat.CANCEL if run.is_cancelled(run.fan_outs[held.slot.fan_out]) else Beat.OK
@@ -304,7 +307,7 @@ class MemoryLedger:
         fan_out = self._fan_out(run_id, report.slot.fan_out)
         entry = fan_out.find(report.slot) if fan_out else None
         if entry is None or entry.token != report.token or not entry.token:
-            return Reported.STALE
+            return Reported.OVER if self._is_forgotten(run_id) else Reported.STALE
         if entry.is_held_under(report.token):
             entry.stage = Stage.REPORTED
             run = self._runs[run_id]

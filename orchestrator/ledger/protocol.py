@@ -44,7 +44,10 @@ class WorkerLedger(Protocol):
         """What all instances of a fan-out share, as `open` was given it; None where the ledger does not know it."""
 
     def beat(self, run_id: str, held: Sequence[Held], *, ttl_seconds: float, in_company: bool = False) -> list[Beat]:
-        """Extend the leases whose token is still the slot's; one answer each, in order. `in_company` as in `claim`."""
+        """Extend the leases whose token is still the slot's; one answer each, in order. `in_company` as in `claim`.
+
+        What belongs to a run that was forgotten is to be cancelled.
+        """
 
     def progress(self, run_id: str, held: Held, entries: Sequence[bytes]) -> bool:
         """Keep what an instance tells while it runs, for the claim after this one; false where the token is stale."""
@@ -53,7 +56,7 @@ class WorkerLedger(Protocol):
         """Store how instances ended, drop their leases and wake the orchestrator; one answer each, in order.
 
         Accepted where the slot is in flight under the report's token, also when its lease has ended but nobody took
-        it. The same report again is accepted again.
+        it. The same report again is accepted again. After its run was forgotten it is told apart from a stale one.
         """
 
     def release(self, owner: str, *, has_died: bool) -> int:

@@ -123,7 +123,7 @@ WORKER_DELIVERIES = Metric(
 WORKER_REPORTS = Metric(
     "rollforward_worker_reports_total",
     Kind.COUNTER,
-    "Reports by the ledger's answer; a stale one is of an instance that is another's by now, and is not taken.",
+    "Reports by the ledger's answer; a stale one is of an instance that is another's, one that is over of a past run.",
     ("answer",),
 )
 WORKER_DECLINED = Metric(

@@ -378,6 +378,16 @@ class TestForget:
         await case.orchestrator.forget(RUN, EPOCH)
         await case.orchestrator.forget(RUN, EPOCH)
         assert case.verdict(slot(0)) is case.verdict(slot(0), "t2") is Verdict.DONE
+
+    async def test_what_still_runs_of_a_forgotten_run_is_to_be_cancelled_and_its_report_is_not_stale(self, case):
+        await case.opened(slot(0))
+        case.claim(slot(0))
+        await case.orchestrator.cancel(RUN, EPOCH)
+        await case.orchestrator.forget(RUN, EPOCH)
+        assert case.beat(slot(0)) is Beat.CANCEL
+        assert case.report(slot(0)) is Reported.OVER
+        await case.opened(slot(0))
+        assert case.beat(slot(0)) is Beat.LOST
         assert case.report(slot(0)) is Reported.STALE
 
     async def test_a_run_of_the_same_id_can_be_opened_after_one_was_forgotten(self, case):

@@ -37,19 +37,24 @@ BRIEFING = Briefing(
 
 
 class Overtaken:
-    """A worker's ledger in which `happens` comes to pass between a claim and what follows it."""
+    """A worker's ledger in which `happens` comes to pass between a claim, or another verb, and what follows it."""
 
-    def __init__(self, ledger, happens):
+    def __init__(self, ledger, happens, after="claim"):
         self._ledger = ledger
         self._happens = happens
+        self._after = after
 
     def __getattr__(self, name):
-        return getattr(self._ledger, name)
+        verb = getattr(self._ledger, name)
+        return self._overtaken(verb) if name == self._after else verb
 
-    def claim(self, *args, **kwargs):
-        answers = self._ledger.claim(*args, **kwargs)
-        self._happens()
-        return answers
+    def _overtaken(self, verb):
+        def asked(*args, **kwargs):
+            answers = verb(*args, **kwargs)
+            self._happens()
+            return answers
+
+        return asked
 
 
 @pytest.fixture
@@ -79,9 +84,9 @@ async def opened(ledger, briefing, *, epoch):
     await ledger.open(RUN, epoch, Opening(FAN_OUT.id, Bitmap(1), text, Briefing.hash_of(text)))
 
 
-async def delivered(process, happens, *, fingerprint=BRIEFING.fingerprint):
+async def delivered(process, happens, *, fingerprint=BRIEFING.fingerprint, after="claim"):
     """Deliver the message; `happens` is called once the slot is claimed."""
-    process.ledger = Overtaken(process.ledger, happens)
+    process.ledger = Overtaken(process.ledger, happens, after)
     message = Message(run_id=RUN, fan_out=FAN_OUT.id, places=((0, 0),), graph=BRIEFING.graph, fingerprint=fingerprint)
     return await asyncio.to_thread(deliver, encode(message, process.seal), process)
 
@@ -213,6 +218,18 @@ async def test_a_report_that_is_not_taken_is_counted_as_stale(ledger, process, m
 
     assert await delivered(process, given_to_another) == []
     assert counts(meter) == [("deliveries_total", "tiny", 1), ("reports_total", "stale", 1)]
+
+
+async def test_a_report_of_a_run_that_was_cancelled_is_not_counted_as_stale(ledger, process, meter):
+    loop = asyncio.get_running_loop()
+
+    def cancelled():
+        for verb in (ledger.cancel, ledger.forget):
+            asyncio.run_coroutine_threadsafe(verb(RUN, 1), loop).result(timeout=10)
+        process._heartbeat.beat()
+
+    assert await delivered(process, cancelled, after="briefing") == []
+    assert counts(meter) == [("deliveries_total", "tiny", 1), ("reports_total", "over", 1)]
 
 
 async def test_an_instance_of_another_version_is_counted_as_declined(ledger, process, meter):

@@ -261,6 +261,22 @@ async def test_what_happens_is_told_again_and_again_while_the_instance_runs(monk
     assert told == [EventsTold("i", 2, (event,)) for event in ("one", "two", "three")]
 
 
+async def test_where_the_token_is_stale_nothing_is_told_any_more_and_the_instance_ends_as_it_ends(monkeypatch):
+    monkeypatch.setattr(kept_module, "TOLD_EVERY_SECONDS", 0.01)
+    loop, asked, has_ticked_since = asyncio.get_running_loop(), list[int](), asyncio.Event()
+
+    def keep(_run_id: str, _held: Held, entries: Sequence[bytes]) -> bool:
+        asked.append(len(entries))
+        loop.call_soon_threadsafe(loop.call_later, 0.05, has_ticked_since.set)
+        return False
+
+    kept = Kept(work_with([]), in_ledger(keep), events=lambda: ("one",))
+    kept.begin()
+    await asyncio.wait_for(has_ticked_since.wait(), 10)
+    await kept.end()
+    assert asked == [1]
+
+
 async def test_an_instance_of_a_fan_out_with_other_inputs_runs_again():
     row = FanOutRow(key=KEY, instance_count=1, item_hashes=first_state_hash(b"{}", '{"by":2}'))
     entered = replace(row, item_hashes=first_state_hash(b"{}", '{"by":3}'))

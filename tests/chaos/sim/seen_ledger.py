@@ -103,6 +103,8 @@ class SeenLedger:
             if answer is Beat.LOST:
                 if grant is not None and grant.token == held.token and not grant.is_reported:
                     self._blame("expiry alone takes no lease", held.slot, f"{held.token} is lost")
+            elif answer is Beat.CANCEL and self._witness.is_forgotten:
+                continue
             elif self._is_in_force(held, "a beat"):
                 self._extend(held.slot, self._until(named))
 

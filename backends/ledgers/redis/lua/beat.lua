@@ -5,7 +5,7 @@ local ends = clock() + ttl
 
 local function beat(fan_out, index, generation, token)
   local entry = find(fan_out, index, generation)
-  if not is_held(entry, token) then return 'lost' end
+  if not is_held(entry, token) then return is_forgotten() and 'cancel' or 'lost' end
   -- What was released is for others to take, also while its old holder still works on it.
   if not entry.is_released then
     entry.stage, entry.ends, entry.lasts, entry.is_in_company = 'running', ends, ttl, in_company or nil

@@ -5,10 +5,6 @@ local ttl, token, owner, in_company = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[
 local now = clock()
 local is_new = 0
 
-local function is_forgotten()
-  return redis.call('EXISTS', run .. 'tombstone') == 1
-end
-
 local function verdict_of(fan_out, index, generation, entry)
   if not entry or entry.generation ~= generation or entry.stage == 'free' then
     return is_over(fan_out, index, generation) and 'done' or 'unknown'

@@ -14,6 +14,11 @@ local function is_cancelled(fan_out)
   return epoch and (cancelled == epoch or redis.call('HGET', run .. fan_out .. ':head', 'cancelled_in') == epoch)
 end
 
+-- Whether the run is over, and was not opened again since.
+local function is_forgotten()
+  return redis.call('EXISTS', run .. 'tombstone') == 1
+end
+
 local STAGES = { free = true, queued = true, running = true, reported = true }
 local LARGEST_COUNT, LATEST = 2 ^ 31 - 1, 2 ^ 53
 

@@ -1,4 +1,4 @@
--- ARGV: time, then fan-out, index, generation, token, report of each. Answers ok or stale for each.
+-- ARGV: time, then fan-out, index, generation, token, report of each. Answers ok, stale or over for each.
 local news = {}
 
 local function report(fan_out, index, generation, token, text)
@@ -10,7 +10,8 @@ local function report(fan_out, index, generation, token, text)
     news[fan_out] = true
     return 'ok'
   end
-  return entry and token ~= '' and entry.token == token and 'ok' or 'stale'
+  if entry and token ~= '' and entry.token == token then return 'ok' end
+  return is_forgotten() and 'over' or 'stale'
 end
 
 local answers = {}
