@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from backends.ledgers.redis.orchestrator import RedisLedger
 from backends.opening import open_store
@@ -36,7 +36,12 @@ from workers.dispatch import CeleryExecutor
 from workers.opening import RedisNotNamed, open_worker_ledger
 from workers.process import this_owner
 from workers.settings import Settings
-from workers.tracing import offer, trace_celery, untrace_celery
+from workers.tracing import trace_celery, untrace_celery
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
+    from backends.telemetry.otel.observer import OTelObserver
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +53,16 @@ SHUTDOWN_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """The parts of a process that drives runs; `workers` is there where instances go to workers."""
+    """The parts of a process that drives runs; `workers` is there where instances go to workers.
+
+    `provider` makes the spans where runs are traced: a process of ours offers it to what users instrument.
+    """
 
     store: CheckpointStore
     lane: Lane
     orchestrator: Orchestrator
     workers: WorkerRegistry | None
+    provider: "TracerProvider | None" = None
 
 
 @asynccontextmanager
@@ -70,7 +79,8 @@ async def opened_store(settings: Settings) -> AsyncIterator[CheckpointStore]:
 async def assembled(settings: Settings, executor: ExecutorName, *, meter: Meter = UNMETERED) -> AsyncIterator[Assembly]:
     """Everything that drives runs, closed at the end; `celery` needs a Redis URL in the settings."""
     async with AsyncExitStack() as stack:
-        tracing = await stack.enter_async_context(_opened_tracing(settings))
+        traced = await stack.enter_async_context(_opened_tracing(settings))
+        tracing: Tracing = traced or Untraced()
         store = await stack.enter_async_context(opened_store(settings))
         workers = open_worker_ledger(settings) if executor == "celery" else None
         if workers is None:
@@ -82,7 +92,8 @@ async def assembled(settings: Settings, executor: ExecutorName, *, meter: Meter 
         observation = Observation.by(observers).beside(Observation(tracing=tracing))
         options = _options(settings, meter)
         orchestrator = Orchestrator(store, lane=lane, options=options, is_dead=is_dead, observation=observation)
-        yield Assembly(store, lane, orchestrator, workers)
+        provider = None if traced is None else traced.provider
+        yield Assembly(store, lane, orchestrator, workers, provider=provider)
 
 
 def open_orchestrator_ledger(settings: Settings) -> RedisLedger:
@@ -107,15 +118,14 @@ async def _celery_lane(settings: Settings, workers: WorkerRegistry) -> AsyncIter
 
 
 @asynccontextmanager
-async def _opened_tracing(settings: Settings) -> AsyncIterator[Tracing]:
+async def _opened_tracing(settings: Settings) -> "AsyncIterator[OTelObserver | None]":
     """What the environment asks for, with Celery's own spans; what is left is exported at the end."""
     options = TracingOptions(instance_share=settings.trace_share, most_instances=settings.trace_most)
     tracing = open_tracing(os.environ, options)
     if tracing is None:
-        yield Untraced()
+        yield None
         return
     trace_celery(tracing.provider)
-    offer(tracing.provider)
     try:
         yield tracing
     finally:

@@ -18,6 +18,7 @@ from rollforward.liveness import is_dead
 from rollforward.metering import metered
 from rollforward.vigil import Vigil
 from workers.settings import Settings
+from workers.tracing import offer
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ async def serve(settings: Settings, *, most: int, until: asyncio.Event) -> None:
 
 async def _serve(settings: Settings, meter: Meter, *, most: int, until: asyncio.Event) -> None:
     async with assembled(settings, "celery", meter=meter) as assembly:
+        offer(assembly.provider)
         server = Server(assembly, most=most)
         log.info("serving", extra={"graphs": [name for name, _ in registry.known()]})
         try:

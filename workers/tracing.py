@@ -76,9 +76,9 @@ def untrace_celery() -> None:
         make_ours().uninstrument()
 
 
-def offer(provider: TracerProvider) -> None:
+def offer(provider: TracerProvider | None) -> None:
     """Make this the provider of a process of ours, where none was set: what users instrument in it is traced too."""
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+    if provider is not None and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         trace.set_tracer_provider(provider)
 
 

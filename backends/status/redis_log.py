@@ -13,6 +13,7 @@ import redis
 import redis.asyncio
 
 from backends.ledgers.redis.client import advice_for, async_client, without_password
+from backends.untraced import untraced
 from orchestrator.capture.line import LogStream
 from orchestrator.capture.log_store import PLAIN_FIELDS, LogFilter, LogRow
 from orchestrator.errors import CheckpointUnavailable
@@ -55,7 +56,8 @@ class RedisLogStore:
         if client is None:
             client = self._clients[loop] = async_client(self._url, name="rollforward-logs")
         try:
-            return await client.execute_command(*command)
+            with untraced():
+                return await client.execute_command(*command)
         except redis.RedisError as error:
             raise CheckpointUnavailable(
                 f"the log store {without_password(self._url)} cannot be used: {error}; "

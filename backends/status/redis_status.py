@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import redis
 
 from backends.ledgers.redis.client import advice_for, sync_client, without_password
+from backends.untraced import untrace_thread
 from orchestrator.errors import CheckpointUnavailable
 from orchestrator.identity import Level
 from orchestrator.observers.event import InstanceState
@@ -41,7 +42,7 @@ class RedisStatusStore:
         self._url = url
         self._prefix = f"{namespace}:status:"
         self._client = sync_client(url, name="rollforward-status")
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="status")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="status", initializer=untrace_thread)
 
     async def append(self, rows: Sequence[StatusRow]) -> None:
         await self._asked(lambda: self._append(rows))

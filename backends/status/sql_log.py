@@ -13,6 +13,7 @@ from backends.checkpointers.sql.clock import to_number, to_time
 from backends.checkpointers.sql.database import Database
 from backends.checkpointers.sql.migration import bring_up_to_date
 from backends.checkpointers.sql.schema import schema
+from backends.untraced import untrace_thread
 from orchestrator.capture.line import LogStream
 from orchestrator.capture.log_store import PLAIN_FIELDS, LogFilter, LogRow
 
@@ -26,8 +27,8 @@ class SqlLogStore:
         self._table = schema(namespace).log
         self._namespace = namespace
         self._database = Database(url)
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="log-writer")
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="log-reader")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="log-writer", initializer=untrace_thread)
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="log-reader", initializer=untrace_thread)
         self._preparing = threading.Lock()
         self._is_prepared = False
 

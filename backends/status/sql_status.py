@@ -16,6 +16,7 @@ from backends.checkpointers.sql.clock import to_number, to_time
 from backends.checkpointers.sql.database import Database
 from backends.checkpointers.sql.migration import bring_up_to_date
 from backends.checkpointers.sql.schema import schema
+from backends.untraced import untrace_thread
 from orchestrator.identity import Level
 from orchestrator.observers.event import InstanceState
 from orchestrator.status.row import StatusRow
@@ -42,8 +43,8 @@ class SqlStatusStore:
         self._status, self._tags = tables.status, tables.status_tag
         self._namespace = namespace
         self._database = Database(url, is_durable=False)
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="status-writer")
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="status-reader")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="status-writer", initializer=untrace_thread)
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="status-reader", initializer=untrace_thread)
         self._preparing = threading.Lock()
         self._is_prepared = False
 

@@ -24,6 +24,7 @@ from rollforward.hosting import Host, hosted
 from rollforward.liveness import is_dead
 from workers.graph_list import load_graphs
 from workers.settings import Settings
+from workers.tracing import offer
 
 
 class GraphUnknownHere(GraphNotFound):
@@ -107,6 +108,7 @@ def _check(resumption: Resumption) -> None:
 async def _driven(host: Host, resumption: Resumption, *, style: str) -> Conclusion:
     run, graph = resumption.run, resumption.graph
     async with assembled(host.settled(), host.executor) as assembly:
+        offer(assembly.provider)
         if not run.status.is_over:
             await ready(assembly, host, graph)
         handle = await assembly.orchestrator.start(

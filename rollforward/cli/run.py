@@ -25,6 +25,7 @@ from rollforward.cli.verb import Verb, output_option
 from rollforward.graph_address import GraphAddress
 from rollforward.hosting import Host, hosted
 from workers.settings import Settings
+from workers.tracing import offer
 
 _FILE = click.Path(path_type=Path)
 
@@ -118,6 +119,7 @@ def _submit_only(settings: Settings, new: NewRun, *, output: str) -> None:
 
 async def _driven(host: Host, new: NewRun, *, style: str) -> Conclusion:
     async with assembled(host.settled(), host.executor) as assembly:
+        offer(assembly.provider)
         await ready(assembly, host, new.graph)
         await _submitted(assembly, host, new)
         handle = await assembly.orchestrator.start(new.run_id, new.graph)

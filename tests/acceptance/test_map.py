@@ -6,8 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
+from opentelemetry import trace
 
+import rollforward
 from tests.service.cli import CommandLine
+from tests.service.otlp import Collector
 
 SCRIPT = """
 import sys, time
@@ -176,3 +179,18 @@ def test_a_run_is_resumed_by_the_name_of_its_function(cli: CommandLine) -> None:
     ended = cli.ok("resume", "slow", "--graph", "slow:work", "-o", "json")
     assert ended.document["state"]["results"] == [1, 2, 3]
     assert (cli.folder / "called.txt").read_text().split().count("1") == 1
+
+
+def test_each_mapping_is_traced_and_leaves_the_tracing_of_its_process_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = trace.get_tracer_provider()
+    with Collector() as collector:
+        for name, value in collector.environment.items():
+            monkeypatch.setenv(name, value)
+        for _ in range(2):
+            rollforward.map(abs, [-1, 2], executor="local").wait()
+            assert len(collector.named("rollforward.invocation")) == 1
+            collector.clear()
+    assert trace.get_tracer_provider() is before

@@ -13,6 +13,7 @@ from redis.asyncio.client import Pipeline
 from backends.checkpointers.redis.keys import Keys
 from backends.ledgers.redis.client import advice_for, async_client, without_password
 from backends.lua_script import run_async, script
+from backends.untraced import untraced
 from orchestrator.checkpoint.row import Ownership
 from orchestrator.errors import CallerError, CheckpointUnavailable, Fenced
 
@@ -70,7 +71,8 @@ class RedisSpace:
 
     async def _asked(self, question: Callable[[redis.asyncio.Redis], Awaitable[T]]) -> T:
         try:
-            return await question(self._client())
+            with untraced():
+                return await question(self._client())
         except redis.ResponseError as error:
             if str(error).startswith("FENCED"):
                 raise

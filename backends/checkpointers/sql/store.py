@@ -16,6 +16,7 @@ from backends.checkpointers.sql.record_table import RecordTable
 from backends.checkpointers.sql.record_view import RecordView
 from backends.checkpointers.sql.run_table import Acquisition, RunTable
 from backends.checkpointers.sql.schema import schema
+from backends.untraced import untrace_thread
 from orchestrator.checkpoint.compose import decompose
 from orchestrator.checkpoint.record import CheckpointRecord
 from orchestrator.checkpoint.row import (
@@ -56,8 +57,8 @@ class SqlStore:
         self._runs = RunTable(tables)
         self._record = RecordTable(tables)
         self._view = RecordView(tables, self._runs)
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint-writer")
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="checkpoint-reader")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint-writer", initializer=untrace_thread)
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="checkpoint-reader", initializer=untrace_thread)
         self._preparing = threading.Lock()
         self._is_prepared = False
 

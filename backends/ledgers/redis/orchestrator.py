@@ -14,6 +14,7 @@ from backends.ledgers.redis.client import async_client, failure
 from backends.ledgers.redis.keys import Keys
 from backends.ledgers.redis.wire import flat_slots, read_entries, read_report, write_item
 from backends.lua_script import run_async, script
+from backends.untraced import untraced
 from orchestrator.errors import SealBroken
 from orchestrator.identity import Slot
 from orchestrator.ledger.memory import TOMBSTONE_SECONDS
@@ -133,7 +134,8 @@ class RedisLedger:
     async def usage(self, run_id: str, fan_outs: Collection[str]) -> Usage:
         reported = int(await self._call("usage", run_id, 0, *fan_outs))
         try:
-            facts = await self._client().info("memory")
+            with untraced():
+                facts = await self._client().info("memory")
         except redis.RedisError as error:
             raise failure(error, self._url) from error
         return Usage(reported, int(facts["used_memory"]), int(facts.get("maxmemory", 0)))
@@ -172,7 +174,8 @@ class RedisLedger:
             return set()
         streams: Any = {f"{self._keys.run(run_id)}{fan_out}:wake": notice for fan_out, notice in last.items()}
         try:
-            answer: Any = await self._client().xread(streams, block=max(1, int(seconds * 1000)))
+            with untraced():
+                answer: Any = await self._client().xread(streams, block=max(1, int(seconds * 1000)))
         except redis.RedisError as error:
             raise failure(error, self._url) from error
         return {fields[b"kind"] for _, notices in answer for _, fields in notices}
@@ -183,9 +186,10 @@ class RedisLedger:
     async def _call(self, verb: str, run_id: str, epoch: int, *arguments: Any) -> Any:
         now = "" if self._now is None else repr(self._now())
         try:
-            return await run_async(
-                self._client(), script(__package__, verb), 1, self._keys.run(run_id), now, *arguments
-            )
+            with untraced():
+                return await run_async(
+                    self._client(), script(__package__, verb), 1, self._keys.run(run_id), now, *arguments
+                )
         except redis.RedisError as error:
             raise failure(error, self._url, run_id=run_id, epoch=epoch) from error
 

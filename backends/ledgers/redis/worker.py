@@ -14,6 +14,7 @@ from backends.ledgers.redis.keys import Keys
 from backends.ledgers.redis.whereabouts import Whereabouts
 from backends.ledgers.redis.wire import flat_slots, read_entries, read_item, write_entry, write_report
 from backends.lua_script import run, script
+from backends.untraced import untraced
 from orchestrator.identity import Slot
 from orchestrator.ledger.claim import Beat, ClaimAnswer, Claimed, Held, Reported, Verdict
 from orchestrator.ledger.owner import place_of
@@ -171,7 +172,8 @@ class RedisWorkerLedger:
 
     def _safely(self, use: Callable[[redis.Redis], Any]) -> Any:
         try:
-            return use(self._client())
+            with untraced():
+                return use(self._client())
         except redis.RedisError as error:
             raise failure(error, self._url) from error
 
