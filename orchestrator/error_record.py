@@ -28,6 +28,16 @@ class ErrorRecord:
     traceback: str = ""
     chain: tuple[CauseLink, ...] = ()
 
+    @property
+    def shown_category(self) -> str:
+        """The category as people and scripts are shown it: an exception without one of its own was raised by a node."""
+        return self.category or "node_exception"
+
+    @property
+    def sentence(self) -> str:
+        """What the whole error says, with where it happened as far as that is known."""
+        return self.chain[0].message if self.chain else self.message
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -12,6 +12,7 @@ from orchestrator.errors import GraphNotFound, OperatorError, RollforwardError
 from orchestrator.execution.handle import RunHandle
 from orchestrator.graph.registry import registry
 from orchestrator.metrics.meter import Meter
+from orchestrator.middleware.cause_chain import error_record
 from rollforward.assembly import Assembly, assembled
 from rollforward.leftovers import Leftovers
 from rollforward.liveness import is_dead
@@ -163,7 +164,8 @@ class Server:
             await handle.result()
             log.info("run succeeded", extra={"run_id": handle.run_id})
         except RollforwardError as error:
-            log.warning("run ended", extra={"run_id": handle.run_id, "category": error.category, "error": str(error)})
+            category = error_record(error, with_traceback=False).shown_category
+            log.warning("run ended", extra={"run_id": handle.run_id, "category": category, "error": str(error)})
         except asyncio.CancelledError:
             log.info("run handed back", extra={"run_id": handle.run_id})
         finally:

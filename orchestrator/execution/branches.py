@@ -141,7 +141,7 @@ def error_entry(branch: str, error: BaseException) -> dict[str, str]:
     record = error_record(error)
     return {
         "branch_name": branch,
-        "category": record.category or "node_exception",
+        "category": record.shown_category,
         "message": record.message,
         "type": record.type,
         "traceback": record.traceback,

@@ -38,7 +38,7 @@ def error_entry(report: Report) -> dict[str, str]:
     error = report.error
     return {
         "fan_out_index": str(report.slot.index),
-        "category": "node_exception" if error is None or error.category is None else error.category,
+        "category": "node_exception" if error is None else error.shown_category,
         "message": "" if error is None else error.message,
         "type": "" if error is None else error.type,
         "traceback": "" if error is None else error.traceback,

@@ -125,7 +125,7 @@ def _error(error: ErrorRecord | None) -> tuple[str | None, str | None, str | Non
         return None, None, None
     message = sound_text(redacted(error.message))
     short = message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 3]}..."
-    return error.category, error.type, short
+    return error.shown_category, error.type, short
 
 
 def sound_text(text: str) -> str:

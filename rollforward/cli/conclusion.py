@@ -7,6 +7,7 @@ import click
 
 from orchestrator.checkpoint.row import RunStatus
 from orchestrator.errors import RunCancelled
+from orchestrator.middleware.cause_chain import error_record
 from rollforward.cli.drive import Conclusion, DrivenElsewhere
 from rollforward.cli.failure import SUCCEEDED, exit_code_of, tell
 from rollforward.cli.output import print_document
@@ -48,7 +49,7 @@ def print_ending(conclusion: Conclusion, graph: "Graph", *, output: str) -> None
     else:
         document["state"] = state
         if conclusion.error is not None:
-            category = getattr(conclusion.error, "category", None)
+            category = error_record(conclusion.error, with_traceback=False).shown_category
             document["error"] = {"category": category, "message": str(conclusion.error)}
     print_document(document, output)
 

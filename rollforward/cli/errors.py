@@ -15,7 +15,7 @@ from rollforward.cli.setting import read_settings
 from rollforward.cli.verb import Verb, output_option
 from workers.settings import Settings
 
-_COLUMNS = ("fan_out", "fan_out_index", "key", "type", "category", "message")
+_COLUMNS = ("node", "fan_out_index", "key", "type", "category", "message")
 _GROUP_COLUMNS = ("count", "message", "example")
 
 
@@ -40,24 +40,29 @@ async def _print(settings: Settings, run_id: str, group_by: str | None, *, outpu
 
 
 async def errors(record: Record) -> AsyncIterator[dict[str, Any]]:
-    """Every error that is kept, those of instances by index, the run's own last."""
+    """Every error that is kept: those of instances by index, then the run's own, unless an instance's was the cause."""
     run = record.run
+    is_told = run.error is None
     for row in await record.store.fan_outs(run.run_id):
-        async for slot in record.store.slots(run.run_id, row.id):
+        async for slot, error in _failed(record, row.id):
+            is_told = is_told or _is_cause(error, run.error)
+            yield _instance_error(row.key, slot, error)
+    if run.error is not None and not is_told:
+        nowhere: dict[str, Any] = {"fan_out": None, "lineage": [], "fan_out_index": None, "key": None}
+        yield {**nowhere, "node": _node_of(run.error), **_facts(run.error)}
+
+
+async def _failed(record: Record, fan_out: str) -> AsyncIterator[tuple[SlotRow, ErrorRecord]]:
+    """What failed in a fan-out: what was collected, then what a resume runs again."""
+    for rows in (record.store.slots(record.run.run_id, fan_out), record.store.errors(record.run.run_id, fan_out)):
+        async for slot in rows:
             if slot.report.error is not None:
-                yield _instance_error(row.key, slot, slot.report.error)
-        async for slot in record.store.errors(run.run_id, row.id):
-            if slot.report.error is not None:
-                yield _instance_error(row.key, slot, slot.report.error)
-    if run.error is not None:
-        yield {
-            "fan_out": None,
-            "lineage": [],
-            "fan_out_index": None,
-            "key": None,
-            "node": _node_of(run.error),
-            **_facts(run.error),
-        }
+                yield slot, slot.report.error
+
+
+def _is_cause(error: ErrorRecord, whole: ErrorRecord | None) -> bool:
+    """Whether another error only says where this one has led to."""
+    return whole is not None and bool(error.chain) and whole.chain[-len(error.chain) :] == error.chain
 
 
 async def _grouped(record: Record, group_by: str) -> list[dict[str, Any]]:
@@ -92,7 +97,7 @@ def _instance_error(key: FanOutKey, slot: SlotRow, error: ErrorRecord) -> dict[s
 def _facts(error: ErrorRecord) -> dict[str, Any]:
     return {
         "type": error.type,
-        "category": error.category,
+        "category": error.shown_category,
         "message": error.message,
         "traceback": error.traceback,
     }

@@ -49,7 +49,7 @@ async def instances(record: Record, row: FanOutRow, span: Span) -> AsyncIterator
 
 def error_json(error: ErrorRecord | None) -> dict[str, Any] | None:
     """An error without its traceback."""
-    return None if error is None else {"category": error.category, "type": error.type, "message": error.message}
+    return None if error is None else {"category": error.shown_category, "type": error.type, "message": error.message}
 
 
 def _recorded(row: FanOutRow, slot: SlotRow, invocation_id: str) -> dict[str, Any]:

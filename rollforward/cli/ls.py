@@ -46,7 +46,7 @@ def run_row(run: Run) -> dict[str, Any]:
         "ended_at": run.ended_at,
         "owner": run.owner,
         "code_version": run.code_version,
-        "error": None if run.error is None else run.error.message,
+        "error": None if run.error is None else run.error.sentence,
     }
 
 

@@ -84,7 +84,7 @@ def _drawn(seen: Standing) -> RenderableType:
     facts.add_row("created", cell(run.created_at))
     facts.add_row("rate", f"{seen.rate_per_s:.1f}/s" + ("" if seen.eta_s is None else f", {seen.eta_s:.0f} s to go"))
     if run.error is not None:
-        facts.add_row("error", cell(run.error.message))
+        facts.add_row("error", cell(run.error.sentence))
     problems = [Text(f"! {problem.message}", style="red") for problem in seen.problems]
     return Group(facts, Text(""), _counts(seen), *problems)
 

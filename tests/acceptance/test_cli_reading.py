@@ -108,7 +108,8 @@ def test_errors_say_what_failed_and_where(failed):
     errors = failed.ok("errors", "bad", "-o", "jsonl").lines
     assert [error["fan_out_index"] for error in errors] == [0, 1, 2]
     assert {error["type"] for error in errors} == {"ValueError"}
-    assert errors[0]["message"] == "item 1 is bad"
+    assert (errors[0]["message"], errors[0]["category"]) == ("item 1 is bad", "node_exception")
+    assert "pieces/work" in failed.ok("errors", "bad").stdout
     assert "raise ValueError" in errors[0]["traceback"]
 
 
@@ -204,6 +205,11 @@ def test_a_failed_run_says_so_and_can_be_resumed(cli):
     (sentence,) = [line for line in ended.stderr.splitlines() if line.startswith("rollforward: ")]
     assert sentence.endswith("; see `rollforward errors one`")
     assert "rollforward resume one" in ended.stderr
+    whole = "node 'use_tool' failed: the tool is missing"
+    assert whole in cli.ok("status", "one").stdout
+    assert [run["error"] for run in cli.ok("ls", "-o", "json").document["items"]] == [whole]
+    (error,) = cli.ok("errors", "one", "-o", "json").document["items"]
+    assert (error["fan_out_index"], error["node"], error["category"]) == (None, "use_tool", "node_exception")
     (cli.folder / "tool").touch()
     assert cli.ok("resume", "one", "-o", "json").document["state"]["is_done"] is True
 

@@ -193,7 +193,7 @@ def test_a_failure_is_kept_without_secrets_and_without_its_length():
     assert row.error_message is not None
     assert "hunter2" not in row.error_message
     assert len(row.error_message) == LONGEST_MESSAGE
-    assert (row.error_category, (row.error_type or "").rpartition(".")[2]) == (error.category, "ValueError")
+    assert (row.error_category, (row.error_type or "").rpartition(".")[2]) == (error.shown_category, "ValueError")
 
 
 def test_what_a_worker_did_not_star_out_is_starred_here():

@@ -18,9 +18,6 @@ from backends.telemetry.otel.options import TracingOptions
 from orchestrator.error_record import ErrorRecord
 from orchestrator.tracing.span import CANCELLED, Carrier, NoSpan, Span, SpanKind
 
-UNNAMED = "node_exception"
-"""The category of what failed without one."""
-
 
 def _no_carrier() -> Carrier:
     return {}
@@ -196,7 +193,7 @@ def _tell(span: trace.Span, error: ErrorRecord | None, *, at: int | None) -> Non
     if error is None:
         span.set_status(Status(StatusCode.OK))
         return
-    category = error.category or UNNAMED
+    category = error.shown_category
     span.set_status(Status(StatusCode.ERROR, category))
     span.set_attributes(named({"error.category": category}))
     if error is not CANCELLED:
