@@ -9,6 +9,7 @@ from typing_extensions import TypeVar
 
 from orchestrator.errors import CallerError, CheckpointRecordInvalid, StateValidationError
 from orchestrator.state import State
+from orchestrator.tracing.current import current_span
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -131,13 +132,16 @@ def load_state(graph: "Graph[StateT]", text: str, version: str, migrations: Stat
     if version == today:
         return graph.codec.load(text)
     value = json.loads(text)
-    for one in migrations.path(version, today):
+    path = migrations.path(version, today)
+    for one in path:
         value = _migrated(one, value)
     try:
-        return graph.codec.load(json.dumps(value))
+        state = graph.codec.load(json.dumps(value))
     except StateValidationError as error:
         told = f"a state of version {version!r} was brought to {today!r}, and there: {error}; mend the migration"
         raise CheckpointRecordInvalid(told) from error
+    current_span().migrated(version, today, chain_length=len(path))
+    return state
 
 
 def _migrated(one: StateMigration, value: dict[str, Any]) -> dict[str, Any]:

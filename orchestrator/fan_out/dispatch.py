@@ -80,7 +80,7 @@ class Dispatcher:
         queued = [item for item, answer in zip(items, answers, strict=True) if answer is QueueAnswer.OK]
         for item in queued:
             fan_out.queued(item)
-            fan_out.span.dispatched(item.slot.index)
+            fan_out.span.dispatched(item.slot.index, item.deliveries + 1)
             self._untold.append(fan_out.hint(item.slot))
         return [item.slot for item in queued]
 

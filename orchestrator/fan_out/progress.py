@@ -159,7 +159,7 @@ class OpenFanOut:
         if not self.has(slot):
             self.queued_for.pop(slot.index, None)
             self.heard.ended(row.report)
-            self.span.saved(slot.index)
+            self.span.saved(slot.index, row.report.delivery)
             if row.report.metadata:
                 self.written.add(slot.index, row.report.metadata)
         self.unclosed[slot.index] = slot

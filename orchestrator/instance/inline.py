@@ -51,13 +51,14 @@ class InlineFanOuts:
         limit = plan.concurrency if isinstance(plan.concurrency, int) else plan.count
         places = asyncio.Semaphore(limit)
         span = current_span()
+        span.note({"fan_out.rolled_forward": len(found)})
 
         async def one(index: int) -> Report:
             if index in found:
                 return found[index]
             async with places:
-                span.dispatched(index)
                 work = self._claimed(plan, briefing, index)
+                span.dispatched(index, work.delivery)
                 report = await self._run(work, briefing)
             if not self._is_kept(plan, report):
                 Voice(frame.emitter, work, briefing, report.worker).ended(report)
@@ -76,6 +77,7 @@ class InlineFanOuts:
             raise RemoteError(report.error, index=report.slot.index)
         if self._kept is not None and self._is_kept(plan, report):
             self._kept.add(report, plan.item_key(report.slot.index))
+            current_span().saved(report.slot.index, report.delivery)
         return report
 
     def _is_kept(self, plan: "Plan", report: Report) -> bool:

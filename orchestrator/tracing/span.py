@@ -55,14 +55,20 @@ class Span(Protocol):
     def note(self, facts: Mapping[str, Any]) -> None:
         """Add attributes: names without the product's prefix, and numbers, texts, booleans or lists of one of these."""
 
-    def saved(self, index: int | None = None) -> None:
-        """Tell that what it came to, or that instance of it, is durable: a span of no length under this one."""
+    def saved(self, index: int | None = None, delivery: int = 1) -> None:
+        """Tell that what it came to, or that delivery of an instance, is durable: a span of no length under it."""
+
+    def migrated(self, from_version: str, to_version: str, *, chain_length: int) -> None:
+        """Tell that a kept state was brought to another schema by so many migrations: a span of no length under it."""
 
     def carrier(self, instance_count: int) -> Carrier:
         """What the instances of this fan-out node's span are traced by, wherever they run."""
 
-    def dispatched(self, index: int) -> None:
-        """Tell that an instance of this fan-out node's span was sent on its way: a trace of its own is linked."""
+    def dispatched(self, index: int, delivery: int) -> None:
+        """Tell that an instance of this fan-out node's span was sent on its way.
+
+        Where it has a trace of its own, the delivery is linked that is durable, or the last one that was sent.
+        """
 
     def end(self, error: ErrorRecord | None = None) -> None:
         """End it, with an error status where there is an error; once more does nothing."""
@@ -81,13 +87,16 @@ class NoSpan:
     def note(self, _facts: Mapping[str, Any]) -> None:
         return None
 
-    def saved(self, _index: int | None = None) -> None:
+    def saved(self, _index: int | None = None, _delivery: int = 1) -> None:
+        return None
+
+    def migrated(self, _from_version: str, _to_version: str, *, chain_length: int) -> None:
         return None
 
     def carrier(self, _instance_count: int) -> Carrier:
         return {}
 
-    def dispatched(self, _index: int) -> None:
+    def dispatched(self, _index: int, _delivery: int) -> None:
         return None
 
     def end(self, _error: ErrorRecord | None = None) -> None:

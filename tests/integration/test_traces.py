@@ -1,14 +1,15 @@
 """Traces of a thousand instances on two workers, one of which is killed, and of a run that is resumed."""
 
 import signal
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 import pytest
 
 from orchestrator.llm.call import SPAN_NAME
 from tests.service.chat_server import Answer, Asked, ChatServer, refused, said
-from tests.service.deployment import Deployment
+from tests.service.deployment import AT_ONCE, Deployment
 from tests.service.otlp import Collector, SeenSpan, twice, without_parent
 from tests.service.redis import RedisServer
 from tests.service.worker import wait_until
@@ -85,6 +86,11 @@ def _run(deployed: Deployment, chat: ChatServer) -> None:
     deployed.command("resume", RUN, *QUIET)
 
 
+def _all_but_what_was_lost(indexes: Set[int]) -> bool:
+    """Whether these are all, but for the instances that the killed processes had reported and not sent the spans of."""
+    return len(indexes) >= COUNT - AT_ONCE and indexes <= set(range(COUNT))
+
+
 def test_no_span_lacks_its_parent_and_none_came_twice(traced: Trace) -> None:
     assert without_parent(traced.spans) == []
     assert twice(traced.spans) == []
@@ -108,7 +114,7 @@ def test_the_correlation_id_is_on_every_span(traced: Trace) -> None:
 
 def test_every_instance_is_traced_under_the_node_that_sent_it_and_linked_to_its_task(traced: Trace) -> None:
     done = [span for span in traced.instances if span["outcome"] == "succeeded"]
-    assert {span["node.fan_out_index"] for span in done} == set(range(COUNT))
+    assert _all_but_what_was_lost({span["node.fan_out_index"] for span in done})
     tasks = {(span.trace_id, span.span_id): span for span in traced.named(TASK_RUN)}
     for span in done:
         node = traced.parent(span)
@@ -126,9 +132,9 @@ def test_each_call_is_under_the_attempt_of_its_own_instance_that_made_it(traced:
         assert attempt["node.attempt_index"] == call.attributes["gen_ai.request.temperature"]
         assert traced.instance_of(call)["node.fan_out_index"] == call.attributes["gen_ai.request.seed"]
         assert call["user.number"] == call.attributes["gen_ai.request.seed"]
-    assert {call.attributes["gen_ai.request.seed"] for call in calls} == set(range(COUNT))
+    assert _all_but_what_was_lost({call.attributes["gen_ai.request.seed"] for call in calls})
     again = {call.attributes["gen_ai.request.seed"] for call in calls if call.attributes["gen_ai.request.temperature"]}
-    assert again == set(range(0, COUNT, 7))
+    assert again == {call.attributes["gen_ai.request.seed"] for call in calls} & set(range(0, COUNT, 7))
 
 
 def test_a_publish_span_lasts_until_the_message_is_published(traced: Trace) -> None:
@@ -145,21 +151,26 @@ def test_instrumented_clients_are_traced_under_what_uses_them(traced: Trace) -> 
     assert len(requests) == len(traced.named(SPAN_NAME))
 
 
-def test_of_instances_that_are_not_traced_nothing_is(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_of_instances_that_are_not_traced_nothing_is_nor_of_what_we_do_ourselves(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
     with Collector() as collector:
-        environment = {**collector.environment, "ROLLFORWARD_TRACE_MOST": "2", "WITNESS_SECONDS": "0"}
-        url = f"sqlite:///{tmp_path / 'state.db'}"
-        deployed = Deployment(tmp_path, redis_server, url, graphs=["tests.graph.witnessed"], environment=environment)
+        environment = {**collector.environment, "ROLLFORWARD_TRACE_MOST": "2"}
+        url, graph = f"sqlite:///{tmp_path / 'state.db'}", "tests.graph.clients"
+        deployed = Deployment(tmp_path, redis_server, url, graphs=[graph], environment=environment)
         try:
             deployed.worker("seeing")
-            deployed.command("run", "tests.graph.witnessed:graph", "--set", "numbers=[0, 1, 2, 4, 5, 6]", *QUIET)
+            deployed.command("run", f"{graph}:graph", "--set", "numbers=[0, 1, 2, 4, 5, 6]", *QUIET)
             traced = Trace(collector.spans)
             collector.clear()
             environment["OTEL_SDK_DISABLED"] = "true"
-            unseen = Deployment(tmp_path, redis_server, url, graphs=["tests.graph.witnessed"], environment=environment)
-            unseen.command("run", "tests.graph.witnessed:graph", "--set", "numbers=[0, 1, 2]", *QUIET)
+            unseen = Deployment(tmp_path, redis_server, url, graphs=[graph], environment=environment)
+            unseen.command("run", f"{graph}:graph", "--set", "numbers=[0, 1, 2]", *QUIET)
         finally:
             deployed.close()
         counts = [len(traced.named(name)) for name in (TASK_PUBLISH, TASK_RUN, "square")]
         assert counts == [2, 2, 2]
+        queries = [span for span in traced.spans if span.scope.endswith("sqlalchemy") and span.name != "connect"]
+        assert Counter(traced.parent(span).name for span in queries) == {"square": 2, "add": 1}
+        assert len(traced.roots) == len([span for span in traced.spans if span.parent_id is None]) == 1
         assert collector.spans == []

@@ -31,13 +31,16 @@ class Remembered:
     def note(self, facts: Mapping[str, Any]) -> None:
         self.facts.update(facts)
 
-    def saved(self, index: int | None = None) -> None:
+    def saved(self, index: int | None = None, delivery: int = 1) -> None:
+        return None
+
+    def migrated(self, _from_version: str, _to_version: str, *, chain_length: int) -> None:
         return None
 
     def carrier(self, _instance_count: int) -> Carrier:
         return {"traced": "yes"}
 
-    def dispatched(self, _index: int) -> None:
+    def dispatched(self, _index: int, _delivery: int) -> None:
         return None
 
     def end(self, error: ErrorRecord | None = None) -> None:

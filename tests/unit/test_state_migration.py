@@ -17,6 +17,7 @@ from orchestrator.errors import CheckpointRecordInvalid, FingerprintMismatch, No
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.edge import END
 from orchestrator.state import State
+from tests.unit.tracing import Traced, ours
 
 
 def same(state: dict[str, Any]) -> dict[str, Any]:
@@ -106,6 +107,23 @@ async def test_a_run_of_an_older_schema_goes_on_under_todays():
     graph = graph_of(OrderV2, pay, StateMigration("1", "2", to_cents))
     end = await graph.invoke(checkpointer=await interrupted(), resume_invocation="run")
     assert (end.cents, end.is_paid) == (700, True)
+
+
+async def test_each_state_that_a_resume_migrates_is_a_span_under_its_invocation():
+    traced, halfway = Traced(), StateMigration("1", "1b", same)
+    graph = graph_of(OrderV2, pay, halfway, StateMigration("1b", "2", to_cents))
+    store = await interrupted()
+    await graph.invoke(checkpointer=store, resume_invocation="run", observers=[traced.observer])
+    first, at_resume = traced.named("rollforward.checkpoint.migrate")
+    for span in (first, at_resume):
+        assert traced.path(span) == ("rollforward.invocation", "rollforward.checkpoint.migrate")
+        told = {name: value for name, value in ours(span).items() if name.startswith("checkpoint_")}
+        assert told == {
+            "checkpoint_migrate_from_version": "1",
+            "checkpoint_migrate_to_version": "2",
+            "checkpoint_migrate_chain_length": 2,
+        }
+        assert span.start_time == span.end_time
 
 
 async def test_without_a_migration_the_run_is_left_to_the_old_code():

@@ -19,10 +19,13 @@ CALL = "rollforward.llm.complete"
 class Traced:
     """An observer whose spans are kept here."""
 
-    def __init__(self, *more: SpanProcessor, sampler: Sampler | None = None, **options: Any) -> None:
+    def __init__(
+        self, *more: SpanProcessor, sampler: Sampler | None = None, is_in_task: bool = False, **options: Any
+    ) -> None:
         self._exporter = InMemorySpanExporter()
         kept = SimpleSpanProcessor(self._exporter)
-        self.observer = OTelObserver(kept, *more, options=TracingOptions(**options), sampler=sampler)
+        told = TracingOptions(**options)
+        self.observer = OTelObserver(kept, *more, options=told, sampler=sampler, is_in_task=is_in_task)
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:

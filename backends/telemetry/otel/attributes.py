@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PREFIX = "rollforward."
 INVOCATION = f"{PREFIX}invocation"
 SAVE = f"{PREFIX}checkpoint.save"
+MIGRATION = f"{PREFIX}checkpoint.migrate"
 METADATA = f"{PREFIX}user."
 CONVENTIONS = "1"
 """Counts the changes of these names that a dashboard would notice."""

@@ -32,8 +32,8 @@ class Origin:
         """Whether that instance is one of those that are traced."""
         return (index + 1) * self.traced // self.count > index * self.traced // self.count
 
-    def root_of(self, index: int, delivery: int = 1) -> SpanContext:
-        """The root of an instance's own trace: the same trace in every delivery, another one in another invocation."""
+    def root_of(self, index: int, delivery: int) -> SpanContext:
+        """The root of a delivery in an instance's own trace, which is another one in another invocation."""
         place = f"{self.traceparent()}:{index}"
         trace_id = blake2b(place.encode(), digest_size=16).digest()
         span_id = blake2b(f"{place}:{delivery}".encode(), digest_size=8).digest()

@@ -8,6 +8,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, set_span_in_context
 
@@ -32,6 +33,7 @@ from backends.telemetry.otel.span import DroppedSpan, OpenSpan, Recording, link_
 from orchestrator.context import current_attempt_index
 from orchestrator.graph.node import FunctionNode, SubgraphNode
 from orchestrator.observers.site import current_site
+from orchestrator.tracing.current import current_span
 from orchestrator.tracing.span import NO_SPAN, Carrier, Span, SpanKind
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from orchestrator.observers.site import Site
 
 TRACER = "rollforward"
+
+_ids = RandomIdGenerator()
 
 
 def _no_span() -> Span:
@@ -136,10 +140,12 @@ class OTelObserver:
     def instance(self, site: "Site", carrier: Carrier, facts: Mapping[str, Any]) -> Span:
         origin, level = read_origin(carrier), site.frame.levels[-1]
         if origin is None or level.index is None:
-            return NO_SPAN
+            # Whoever drives the run does not trace it: a worker that does has none of its clients' spans either.
+            return DroppedSpan(SpanKind.INSTANCE, _nowhere()) if self._is_in_task else NO_SPAN
         if not origin.traces(level.index):
             return DroppedSpan(SpanKind.INSTANCE, origin.context_of(level.index))
-        links = link_to(trace.get_current_span().get_span_context()) if self._is_in_task else []
+        is_nested = current_span() is not NO_SPAN
+        links = link_to(trace.get_current_span().get_span_context()) if self._is_in_task and not is_nested else []
         told = {**of_instance(site), **facts}
         if origin.detached:
             with recorded(), choosing(origin.root_of(level.index, facts.get("delivery_attempt", 1))):
@@ -148,7 +154,7 @@ class OTelObserver:
         else:
             around = set_span_in_context(NonRecordingSpan(origin.context_of(level.index)))
             spans = [self._start(level.node, around, told, links=links)]
-        return self._opened(SpanKind.INSTANCE, spans, site.frame, options=origin.options)
+        return self._opened(SpanKind.INSTANCE, spans, site.frame, options=origin.options.inside(origin.traced))
 
     @harmless(_no_span)
     def call(self, name: str, facts: Mapping[str, Any], parent: Span) -> Span:
@@ -194,6 +200,11 @@ class OTelObserver:
             told = (frame.invocation_id, frame.correlation_id, options or self.options)
             recording = Recording(*told, tracer=self._tracer, ended=self._open.ended)
         return self._open.add(OpenSpan(recording, spans, kind, parent=parent, origin=origin))
+
+
+def _nowhere() -> SpanContext:
+    """Of a span that nobody records."""
+    return SpanContext(_ids.generate_trace_id(), _ids.generate_span_id(), is_remote=False)
 
 
 def _inside(parent: Span, kind: SpanKind) -> Span:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 
@@ -11,9 +11,10 @@ class TracingOptions:
     """What an observer traces.
 
     Of a fan-out `instance_share` of the instances are traced, at most `most_instances`: enough to see how they go,
-    however many there are. Subgraphs (by the name of the compiled graph) and fan-outs (by the name of the node) that
-    are `detached_...` have traces of their own, one each time and one an instance; the node's span links to them.
-    `calls` and `saves` say whether there are spans of model calls, and of what became durable.
+    however many there are; they share this number for the fan-outs inside them. Subgraphs (by the name of the compiled
+    graph) and fan-outs (by the name of the node) that are `detached_...` have traces of their own, one each time and
+    one an instance; the node's span links to them.
+    `calls` and `saves` say whether there are spans of model calls, and of what became durable or was migrated.
     """
 
     instance_share: float = 1.0
@@ -55,3 +56,7 @@ class TracingOptions:
         wanted = instance_count * self.instance_share
         # A share that is not none shows one instance at least.
         return min(max(round(wanted), int(wanted > 0)), self.most_instances)
+
+    def inside(self, traced: int) -> "TracingOptions":
+        """The options inside each of so many instances that are traced: of fan-outs there, one instance at least is."""
+        return replace(self, most_instances=min(max(self.most_instances // max(traced, 1), 1), self.most_instances))

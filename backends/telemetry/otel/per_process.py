@@ -33,11 +33,10 @@ class TracedWorker(trace.TracerProvider):
     def observer(self) -> OTelObserver:
         return self._here().observer
 
-    def flush(self) -> None:
-        """Export what has ended in this process."""
+    def flush(self) -> int:
+        """Export what has ended in this process; see `HeldSpans.flush`."""
         process = self._process
-        if process is not None and process.pid == os.getpid():
-            process.held.flush()
+        return process.held.flush() if process is not None and process.pid == os.getpid() else 0
 
     def get_tracer(self, *name: Any, **more: Any) -> trace.Tracer:
         return _LateTracer(lambda: self._here().observer.provider.get_tracer(*name, **more))

@@ -5,16 +5,21 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, create_key, get_value, set_value
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import Link, SpanKind, TraceState
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, TraceState, set_span_in_context
 from opentelemetry.util.types import Attributes
+
+_DROPPED = create_key("rollforward-dropped-trace")
 
 _is_settled: ContextVar[bool] = ContextVar("rollforward_trace_is_recorded", default=False)
 
 
 class SampledOnce(Sampler):
-    """Asks another sampler about every trace, but for one that begins inside another that is recorded."""
+    """Asks another sampler, but where it is settled: a trace that begins inside another that is recorded is too.
+
+    Inside what we do not trace nothing is, also by a sampler that does not look at parents.
+    """
 
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
@@ -31,6 +36,8 @@ class SampledOnce(Sampler):
     ) -> SamplingResult:
         if _is_settled.get():
             return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, trace_state)
+        if get_value(_DROPPED, parent_context) == trace_id:
+            return SamplingResult(Decision.DROP, None, trace_state)
         told: Any = (parent_context, trace_id, name, kind, attributes, links, trace_state)
         return self._sampler.should_sample(*told)
 
@@ -46,3 +53,13 @@ def recorded() -> Iterator[None]:
         yield
     finally:
         _is_settled.reset(kept)
+
+
+def inside_dropped(span: SpanContext) -> Context:
+    """The context inside a span that is not recorded, where nothing else of its trace is."""
+    return set_value(_DROPPED, span.trace_id, set_span_in_context(NonRecordingSpan(span)))
+
+
+def is_dropped(span: SpanContext) -> bool:
+    """Whether that is the context here."""
+    return get_value(_DROPPED) == span.trace_id

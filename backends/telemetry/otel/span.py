@@ -2,21 +2,24 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags, Tracer
+from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags, Tracer
 
-from backends.telemetry.otel.attributes import METADATA, SAVE, named
+from backends.telemetry.otel.attributes import METADATA, MIGRATION, SAVE, named
 from backends.telemetry.otel.carrier import Origin
 from backends.telemetry.otel.correlated import correlated
 from backends.telemetry.otel.harmless import harmless, nothing
 from backends.telemetry.otel.options import TracingOptions
+from backends.telemetry.otel.sampling import inside_dropped, is_dropped
 from orchestrator.error_record import ErrorRecord
 from orchestrator.tracing.span import CANCELLED, Carrier, NoSpan, Span, SpanKind
+
+_UNCHANGED = nullcontext()
 
 
 def _no_carrier() -> Carrier:
@@ -60,7 +63,7 @@ class OpenSpan:
         self._origin: Origin | None = None
         self._failed_at: int | None = None
         self._ended_at = 0
-        self._linked: set[int] = set()
+        self._deliveries: dict[int, int] = {}
         self.is_over = False
         self.branches: list[OpenSpan] = []
         self.inner: dict[OpenSpan, None] = {}
@@ -104,13 +107,18 @@ class OpenSpan:
             span.set_attributes(named(facts))
 
     @harmless(nothing)
-    def saved(self, index: int | None = None) -> None:
-        if not self.recording.options.saves or not (index is None or self._traces(index)):
-            return
-        now, around = time.time_ns(), trace.set_span_in_context(self._spans[0], self.inside)
-        span = self.recording.tracer.start_span(SAVE, around, attributes=self._save(index), start_time=now)
-        span.set_status(Status(StatusCode.OK))
-        span.end(now)
+    def saved(self, index: int | None = None, delivery: int = 1) -> None:
+        if index in self._deliveries:
+            self._deliveries[index] = delivery
+        if index is None or self._traces(index):
+            kind, name = "node" if index is None else "instance", getattr(self._spans[0], "name", "")
+            told = {"checkpoint.save_node": name, "checkpoint.save_kind": kind, "node.fan_out_index": index}
+            self._tell_of(SAVE, told)
+
+    @harmless(nothing)
+    def migrated(self, from_version: str, to_version: str, *, chain_length: int) -> None:
+        told = {"from_version": from_version, "to_version": to_version, "chain_length": chain_length}
+        self._tell_of(MIGRATION, {f"checkpoint.migrate.{name}": fact for name, fact in told.items()})
 
     @harmless(_no_carrier)
     def carrier(self, instance_count: int) -> Carrier:
@@ -120,10 +128,9 @@ class OpenSpan:
         return self._origin.carrier()
 
     @harmless(nothing)
-    def dispatched(self, index: int) -> None:
-        if self._origin is not None and self._origin.detached and self._traces(index) and index not in self._linked:
-            self._linked.add(index)
-            self._spans[-1].add_link(self._origin.root_of(index))
+    def dispatched(self, index: int, delivery: int) -> None:
+        if self._origin is not None and self._origin.detached and self._traces(index):
+            self._deliveries[index] = delivery
 
     @harmless(nothing)
     def end(self, error: ErrorRecord | None = None) -> None:
@@ -131,6 +138,7 @@ class OpenSpan:
             return
         self.is_over = True
         self._ended_at = self._failed_at or time.time_ns()
+        self._link()
         for span in reversed(self._spans):
             _tell(span, error, at=self._failed_at)
         if self.kind is not SpanKind.BRANCH or self.parent is None or self.parent.is_over:
@@ -147,15 +155,27 @@ class OpenSpan:
         self.recording.ended(self)
 
     @harmless(nothing)
+    def _link(self) -> None:
+        """Link to the traces of instances, now that it is known of which deliveries there are spans."""
+        for index, delivery in self._deliveries.items():
+            if self._origin is not None:
+                self._spans[-1].add_link(self._origin.root_of(index, delivery))
+
+    @harmless(nothing)
     def _hand_over(self, span: trace.Span) -> None:
         span.end(self._ended_at)
 
-    def _save(self, index: int | None) -> dict[str, Any]:
-        kind, span = "node" if index is None else "instance", self._spans[0]
-        name, told = getattr(span, "name", ""), getattr(span, "attributes", None) or {}
+    def _tell_of(self, moment: str, facts: Mapping[str, Any]) -> None:
+        """A span of no length, with the metadata of this one."""
+        if not self.recording.options.saves:
+            return
+        now, around = time.time_ns(), trace.set_span_in_context(self._spans[0], self.inside)
+        told = getattr(self._spans[0], "attributes", None) or {}
         metadata = {name: value for name, value in told.items() if name.startswith(METADATA)}
-        facts = {"checkpoint.save_node": name, "checkpoint.save_kind": kind, "node.fan_out_index": index}
-        return {**metadata, **named(facts)}
+        attributes = {**metadata, **named(facts)}
+        span = self.recording.tracer.start_span(moment, around, attributes=attributes, start_time=now)
+        span.set_status(Status(StatusCode.OK))
+        span.end(now)
 
     def _traces(self, index: int) -> bool:
         return self._origin is not None and self._origin.traces(index)
@@ -170,7 +190,7 @@ class DroppedSpan(NoSpan):
         self._context = SpanContext(context.trace_id, context.span_id, is_remote=True, trace_flags=flags)
 
     def current(self) -> AbstractContextManager[None]:
-        return _attached(trace.set_span_in_context(NonRecordingSpan(self._context)))
+        return _UNCHANGED if is_dropped(self._context) else _attached(inside_dropped(self._context))
 
     def inside(self, kind: SpanKind) -> "DroppedSpan":
         """A span inside it."""
@@ -206,5 +226,5 @@ def _tell(span: trace.Span, error: ErrorRecord | None, *, at: int | None) -> Non
 
 
 def link_to(context: SpanContext) -> list[Link]:
-    """A link to that span, where it is one."""
-    return [Link(context)] if context.is_valid else []
+    """A link to that span, where it is one that is recorded."""
+    return [Link(context)] if context.is_valid and context.trace_flags.sampled else []
