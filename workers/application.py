@@ -20,6 +20,7 @@ from workers.credit import keep_credit
 from workers.graph_list import load_graphs
 from workers.hearing import listen
 from workers.log_line import keep_lines_safe
+from workers.metering import Metering
 from workers.opening import require_redis
 from workers.runtime import CurrentRuntime
 from workers.settings import Settings
@@ -41,10 +42,13 @@ def build_app(settings: Settings) -> Celery:
     return app
 
 
-def build_worker_app(settings: Settings) -> Celery:
-    """Make an app that imports its graphs where it starts a worker, and only there: Flower does without."""
+def build_worker_app(settings: Settings, metering: Metering | None = None) -> Celery:
+    """Make an app that imports its graphs where it starts a worker, and only there: Flower does without.
+
+    `metering` may be open already, before others have imported them.
+    """
     app = _bare_app(settings)
-    runtime = tasks.register(app, settings)
+    runtime = tasks.register(app, settings, metering)
 
     def prepare(instance: Any, **_: Any) -> None:
         if instance.app is app:

@@ -12,6 +12,7 @@ from billiard.util import get_logger
 from celery import signals
 
 from workers.application import build_worker_app
+from workers.metering import Metering
 from workers.settings import Settings
 
 Pool = Literal["prefork", "threads", "solo"]
@@ -43,11 +44,12 @@ def run_worker(
     pool: Pool = "prefork",
     name: str | None = None,
     loglevel: str = "warning",
+    metering: Metering | None = None,
 ) -> None:
-    """Run a worker in this process until it is stopped; ends in SystemExit."""
+    """Run a worker in this process until it is stopped; ends in SystemExit. `metering` as in `build_worker_app`."""
     signals.after_setup_logger.connect(_log_in_one_place)
     arguments = worker_arguments(settings, concurrency=concurrency, pool=pool, name=name, loglevel=loglevel)
-    build_worker_app(settings).worker_main(arguments)
+    build_worker_app(settings, metering).worker_main(arguments)
 
 
 def _log_in_one_place(**_: Any) -> None:

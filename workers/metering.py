@@ -31,14 +31,14 @@ class Metering:
         self._said_at = logging.INFO
 
     def open(self, settings: Settings) -> None:
-        """Serve metrics from now on, where the settings say so; before the worker has forked.
+        """Serve metrics from now on, where the settings say so; before the worker has forked. Once more does nothing.
 
         Raises:
             DriverMissing: prometheus_client is not installed.
             MetricsNotServed: the address is taken.
         """
         address = settings.metrics_address
-        if address is not None:
+        if address is not None and self._metrics is None:
             self._metrics = open_worker_metrics(address)
             _, port = address
             self._said_at = logging.INFO if port else logging.WARNING

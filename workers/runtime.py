@@ -123,8 +123,8 @@ class ProcessRuntime:
 class CurrentRuntime:
     """The runtime of whatever process asks: prefork children, threads and the solo pool alike."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.metering = Metering()
+    def __init__(self, settings: Settings, metering: Metering | None = None) -> None:
+        self.metering = metering or Metering()
         self._settings = settings
         self._traced: TracedWorker | None = None
         self._lock = threading.Lock()

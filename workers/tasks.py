@@ -10,6 +10,7 @@ from celery import Celery
 from orchestrator.report import Outcome, Report
 from workers.delivery import deliver
 from workers.message import MessageRefused
+from workers.metering import Metering
 from workers.runtime import CurrentRuntime
 from workers.settings import Settings
 
@@ -22,9 +23,9 @@ class InstanceFailed(Exception):
     """An instance failed and its report is stored; raised for those who watch Celery only."""
 
 
-def register(app: Celery, settings: Settings) -> CurrentRuntime:
+def register(app: Celery, settings: Settings, metering: Metering | None = None) -> CurrentRuntime:
     """Register the task that runs the instances of a message; give what it runs them with."""
-    current = CurrentRuntime(settings)
+    current = CurrentRuntime(settings, metering)
 
     def run_instance(self: Any, text: str) -> None:
         """Verify, claim, run and report; whatever the user's code does has become a report by then."""

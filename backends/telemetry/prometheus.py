@@ -4,9 +4,10 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
@@ -14,6 +15,8 @@ from orchestrator.metrics.meter import Labels
 from orchestrator.metrics.metric import Kind, Metric
 
 log = logging.getLogger(__name__)
+
+_choosing = threading.Lock()
 
 FAILURES = (KeyError, ValueError, TypeError, OSError)
 """A metric or labels that are none of ours, and files that cannot be written."""
@@ -23,13 +26,15 @@ class PrometheusMeter:
     """Keeps these metrics in a registry of its own.
 
     `is_shared` where the values lie in a file that another process reads: a gauge's share is then that process's own.
+    Otherwise they lie in memory, whatever the environment asks of prometheus_client.
     """
 
     def __init__(self, metrics: Iterable[Metric], *, is_shared: bool = False) -> None:
         self.registry = CollectorRegistry()
         self._is_shared = is_shared
         self._lock = threading.Lock()
-        self._families = {metric.name: _family(metric, self.registry) for metric in metrics}
+        with self._making():
+            self._families = {metric.name: _family(metric, self.registry) for metric in metrics}
         self._children: dict[tuple[str, Labels], Any] = {}
         self._shares: dict[tuple[str, Labels], Shares] = {}
         self._has_failed = False
@@ -59,8 +64,22 @@ class PrometheusMeter:
         child = self._children.get((metric.name, labels))
         if child is None:
             family = self._families[metric.name]
-            child = self._children[metric.name, labels] = family.labels(*labels) if labels else family
+            with self._making():
+                child = self._children[metric.name, labels] = family.labels(*labels) if labels else family
         return child
+
+    @contextmanager
+    def _making(self) -> Iterator[None]:
+        """Make values in here: prometheus_client has one switch for all, which an image for gunicorn may have set."""
+        if self._is_shared:
+            yield
+            return
+        with _choosing:
+            chosen, values.ValueClass = values.ValueClass, values.MutexValue
+            try:
+                yield
+            finally:
+                values.ValueClass = chosen
 
     def _shares_of(self, metric: Metric, labels: Labels) -> "Shares":
         with self._lock:

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 _collect: Any = MultiProcessCollector
 _value_class: Any = values.MultiProcessValue
 
+MAIN = "main"
+"""The place of the process that was there before any other."""
+
 Fact = tuple[Metric, Labels, float]
 """A metric, the values of its labels, and its own."""
 
@@ -37,15 +40,19 @@ class WorkerMetrics:
     def __init__(self, address: Address) -> None:
         self._folder = ProcessFolder()
         self._pid = os.getpid()
+        self._place = MAIN
         self._told = Told()
         try:
+            self._folder.allot(MAIN)
             counted = _collect(None, path=str(self._folder.path))
             self._exporter = Exporter(registry_of(counted, self._told), address)
         except BaseException:
             self._folder.remove()
             raise
-        # Before the user's modules are imported: what they count with prometheus_client is served as well.
+        # Before the user's modules are imported: what they count with prometheus_client is served as well. The package
+        # itself looks at the variable once, when it is imported.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self._folder.path)
+        values.ValueClass = _value_class(lambda: self._place)
         self.url = self._exporter.url
 
     def tell(self, facts: Callable[[], Iterable[Fact]]) -> None:
@@ -61,7 +68,8 @@ class WorkerMetrics:
         except OSError as error:
             log.warning("metrics cannot be kept, none are counted in this process", extra={"reason": str(error)})
             return UNMETERED
-        values.ValueClass = _value_class(lambda: place)
+        # What was made before a fork is counted in the files of the new place from now on.
+        self._place = place
         meter = PrometheusMeter(METRICS_OF_WORKER_PROCESSES, is_shared=True)
         # Whoever had the place before may have been killed with what it held.
         meter.set(WORKER_LEASES, 0)

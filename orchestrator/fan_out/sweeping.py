@@ -46,8 +46,8 @@ class Sweeper:
         if not lapsed:
             return []
         losses = [Loss(one.slot, one.owner, one.delivery, one.alone) for one in lapsed]
-        fan_out.measured.lost(len(losses))
         charged = await self._checkpointer.record_losses(self._ownership, losses)
+        fan_out.measured.lost(len(losses))
         for loss in losses:
             fan_out.deliveries.note(loss)
             fan_out.heard.lost(loss)

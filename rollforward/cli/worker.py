@@ -12,6 +12,7 @@ from rollforward.embedded.folder import DEFAULT_PATH, Folder
 from rollforward.log import configure_logging
 from workers.graph_list import load_graphs
 from workers.launch import run_worker
+from workers.metering import Metering
 
 _LEVELS = click.Choice(["debug", "info", "warning", "error", "critical"], case_sensitive=False)
 
@@ -37,7 +38,9 @@ def command(**options: Any) -> None:
     if url is None:
         raise WorkerNeedsRedis
     configure_logging(options["loglevel"].upper())
+    metering = Metering()
+    metering.open(settings)
     load_graphs(settings.graphs)
     if not registry.known():
         raise SettingsRefused("this worker has no graphs; list their modules in ROLLFORWARD_GRAPHS")
-    run_worker(settings.model_copy(update={"redis_url": url}), **options)
+    run_worker(settings.model_copy(update={"redis_url": url}), metering=metering, **options)

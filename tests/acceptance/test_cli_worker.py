@@ -98,15 +98,17 @@ def test_a_port_for_metrics_that_is_taken_is_refused_at_the_start(verb, redis_ur
     assert "a port of its own in ROLLFORWARD_METRICS" in line
 
 
-def test_metrics_at_a_free_port_are_where_the_log_says(cli_of, tmp_path):
-    cli = cli_of("tests.graph.tiny")
+def test_metrics_at_a_free_port_are_where_the_log_says_and_those_of_users_with_them(cli_of, tmp_path):
+    cli = cli_of("tests.graph.tiny,tests.graph.counted")
     chosen = CommandLine(tmp_path, {**cli.environment, "ROLLFORWARD_METRICS": "0", "TMPDIR": str(tmp_path)}, cli.mark)
     log = tmp_path / "worker.log"
     with chosen.started("worker", "-c", "1", stderr=log) as worker:
         wait_until(lambda: "metrics served" in log.read_text(), what="it says where", because=log.read_text)
         (said,) = [line for line in map(json.loads, log.read_text().splitlines()) if line["event"] == "metrics served"]
         with urllib.request.urlopen(said["url"], timeout=10) as answer:
-            assert b"rollforward_worker_slots{" in answer.read()
+            told = answer.read().decode()
+        assert "rollforward_worker_slots{" in told
+        assert "\nimported_total 1.0\n" in told
         worker.terminate()
         worker.communicate(timeout=30)
     assert not list(tmp_path.glob("rollforward-metrics-*"))

@@ -9,7 +9,7 @@ import pytest
 
 from backends.telemetry.prometheus import PrometheusMeter
 from orchestrator.checkpoint.memory import MemoryStore
-from orchestrator.errors import Fenced
+from orchestrator.errors import CheckpointUnavailable, Fenced
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.orchestrator import Orchestrator
@@ -107,7 +107,7 @@ async def test_a_share_told_after_the_end_is_not_kept(measured):
     assert {name: value for name, value in measured.shares.items() if value} == {}
 
 
-async def test_a_lost_delivery_is_counted_and_its_instance_queued_again(measured):
+async def test_a_lost_delivery_is_counted_once_and_its_instance_queued_again_also_where_the_store_is_away(measured):
     ledger, lost = MemoryLedger(), set[int]()
 
     def loses(hint: Any) -> bool:
@@ -115,8 +115,9 @@ async def test_a_lost_delivery_is_counted_and_its_instance_queued_again(measured
         lost.update({3} if is_first else ())
         return is_first
 
-    await measured.run(where=lane(ledger, LosingExecutor(ledger, runtime(), loses=loses, kills=True)))
-    assert measured.of("deliveries_lost_total") == 1
+    store = Unsteady(MemoryStore(), lambda: CheckpointUnavailable("away"), record_losses=1)
+    await measured.run(store, lane(ledger, LosingExecutor(ledger, runtime(), loses=loses, kills=True)))
+    assert (measured.of("deliveries_lost_total"), store.left) == (1, {"record_losses": 0})
     assert (measured.of("instances_queued_total"), measured.of("instances_requeued_total")) == (12, 1)
     assert measured.of("instances_recorded_total") == 12
 

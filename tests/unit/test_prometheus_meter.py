@@ -8,15 +8,24 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
-from prometheus_client import values
+from prometheus_client import CollectorRegistry, Counter, values
 
 from backends.opening import DriverMissing
-from backends.telemetry.exporter import MetricsNotServed
+from backends.telemetry.exporter import MetricsNotServed, OrchestratorMetrics
 from backends.telemetry.opening import open_orchestrator_metrics, open_worker_metrics
 from backends.telemetry.process_folder import PREFIX, YOUNG_SECONDS, ProcessFolder
 from backends.telemetry.prometheus import PrometheusMeter
 from backends.telemetry.worker import WorkerMetrics
-from orchestrator.metrics.metric import METRICS, WORKER_DELIVERIES, WORKER_LEASES, WORKER_REFUSED, Kind, Metric
+from orchestrator.metrics.metric import (
+    METRICS,
+    RUNS_DRIVEN,
+    RUNS_TAKEN,
+    WORKER_DELIVERIES,
+    WORKER_LEASES,
+    WORKER_REFUSED,
+    Kind,
+    Metric,
+)
 from rollforward import hosting
 from rollforward.cli.setting import SettingsRefused, read_settings
 from tests.service.scraping import scrape
@@ -110,7 +119,34 @@ def test_a_process_in_the_place_of_a_dead_one_counts_on_and_holds_nothing(own_fo
     assert list(own_folder.iterdir()) == []
 
 
-def read(metrics: WorkerMetrics):
+def test_what_users_count_is_served_whenever_they_have_made_it(own_folder):
+    metrics = WorkerMetrics((LOOPBACK, 0))
+    try:
+        plain = Counter("of_a_user", "Without labels.", registry=CollectorRegistry())
+        plain.inc()
+        for place in ("0", "1"):
+            metrics.begin_process(place)
+            plain.inc()
+            Counter("made_late", "In a process.", registry=CollectorRegistry()).inc()
+        assert [read(metrics).value(name) for name in ("of_a_user_total", "made_late_total")] == [3, 2]
+    finally:
+        metrics.close()
+
+
+def test_an_orchestrator_counts_in_memory_whatever_the_environment_says(own_folder, monkeypatch):
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(own_folder / "not there"))
+    monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue())
+    metrics = open_orchestrator_metrics((LOOPBACK, 0))
+    try:
+        metrics.meter.add(RUNS_TAKEN, ("tiny",))
+        metrics.meter.set(RUNS_DRIVEN, 2, ("tiny",))
+        assert [read(metrics).value(one.name, graph="tiny") for one in (RUNS_TAKEN, RUNS_DRIVEN)] == [1, 2]
+    finally:
+        metrics.close()
+    assert list(own_folder.iterdir()) == []
+
+
+def read(metrics: WorkerMetrics | OrchestratorMetrics):
     return scrape(int(metrics.url.rpartition(":")[2].removesuffix("/metrics")))
 
 
