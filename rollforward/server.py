@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.checkpoint.protocol import RecordOutdated, RunIsOver
@@ -125,7 +125,7 @@ class Server:
             await self._start(run, seen)
         except Exception:
             if run.run_id not in self._broken:
-                log.exception("broken run left alone", extra={"run_id": run.run_id, "graph": run.graph})
+                log.exception("broken run left alone", extra=_facts(run))
             self._broken.add(run.run_id)
         else:
             self._broken.discard(run.run_id)
@@ -146,31 +146,37 @@ class Server:
             self._leave_alone(run, str(error))
             return
         except RollforwardError as error:
-            log.info("run not taken", extra={"run_id": run.run_id, "error": str(error)})
+            log.info("run not taken", extra={**_facts(run), "error": str(error)})
             return
-        log.info("run taken", extra={"run_id": run.run_id, "invocation_id": handle.invocation_id, "graph": run.graph})
+        facts = {**_facts(run), "invocation_id": handle.invocation_id}
+        log.info("run taken", extra=facts)
         self._handles[run.run_id] = handle
-        self._tasks[run.run_id] = asyncio.create_task(self._driven(handle))
+        self._tasks[run.run_id] = asyncio.create_task(self._driven(handle, facts))
 
     def _leave_alone(self, run: Run, reason: str) -> None:
         """Say so, once for all the runs of one version of a graph."""
         told = (reason, run.graph, run.fingerprint)
         if told not in self._left_alone:
             self._left_alone.add(told)
-            log.warning(reason, extra={"run_id": run.run_id, "graph": run.graph, "fingerprint": run.fingerprint})
+            log.warning(reason, extra={**_facts(run), "fingerprint": run.fingerprint})
 
-    async def _driven(self, handle: RunHandle) -> None:
+    async def _driven(self, handle: RunHandle, facts: Mapping[str, str]) -> None:
         try:
             await handle.result()
-            log.info("run succeeded", extra={"run_id": handle.run_id})
+            log.info("run succeeded", extra={**facts, "failed": sum(one.failed for one in handle.status().fan_outs)})
         except RollforwardError as error:
             category = error_record(error, with_traceback=False).shown_category
-            log.warning("run ended", extra={"run_id": handle.run_id, "category": category, "error": str(error)})
+            log.warning("run ended", extra={**facts, "category": category, "error": str(error)})
         except asyncio.CancelledError:
-            log.info("run handed back", extra={"run_id": handle.run_id})
+            log.info("run handed back", extra=facts)
         finally:
             self._handles.pop(handle.run_id, None)
             self._tasks.pop(handle.run_id, None)
+
+
+def _facts(run: Run) -> dict[str, str]:
+    """What every line of a run says of it."""
+    return {"run_id": run.run_id, "correlation_id": run.correlation_id, "graph": run.graph}
 
 
 async def _either(event: asyncio.Event, task: asyncio.Task[None], *, more_seconds: float = 0.0) -> None:

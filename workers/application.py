@@ -19,7 +19,7 @@ from workers.configuration import celery_configuration, direct_queue, queue_name
 from workers.credit import keep_credit
 from workers.graph_list import load_graphs
 from workers.hearing import listen
-from workers.log_line import keep_lines_safe
+from workers.log_line import keep_lines_safe, log_tasks_in_one_place
 from workers.metering import Metering
 from workers.opening import require_redis
 from workers.runtime import CurrentRuntime
@@ -61,6 +61,7 @@ def build_worker_app(settings: Settings, metering: Metering | None = None) -> Ce
 
     signals.celeryd_init.connect(prepare, weak=False)
     keep_lines_safe()
+    log_tasks_in_one_place()
     return app
 
 

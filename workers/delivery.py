@@ -92,13 +92,13 @@ def report(done: Report, lease: Lease, process: ProcessRuntime) -> bool:
     if answer is Reported.TOO_LARGE and done.outcome is not Outcome.FAILED:
         return report(too_large(done, process.settings.max_item_bytes), lease, process)
     if answer is not Reported.OK:
-        logger.info("report not taken", extra={"run_id": run_id, "index": done.slot.index, "answer": answer.value})
+        logger.info("report not taken", extra={**lease.place, "answer": answer.value})
     return answer is Reported.OK
 
 
 def _lease_of(slot: Slot, answer: ClaimAnswer, message: Message) -> Lease | None:
     if answer.claimed is None:
-        facts = {"run_id": message.run_id, "index": slot.index, "verdict": answer.verdict.value}
+        facts = {"run_id": message.run_id, "graph": message.graph, "index": slot.index, "verdict": answer.verdict.value}
         logger.info("instance left alone", extra=facts)
         return None
     if message.run_id == CANARY_RUN_ID:
@@ -110,7 +110,8 @@ def _lease_of(slot: Slot, answer: ClaimAnswer, message: Message) -> Lease | None
 
 def _decline(message: Message, process: ProcessRuntime, reason: str) -> None:
     indexes = [slot.index for slot in message.slots]
-    logger.warning("instance declined", extra={"run_id": message.run_id, "index": indexes, "reason": reason})
+    facts = {"run_id": message.run_id, "graph": message.graph, "index": indexes}
+    logger.warning("instance declined", extra={**facts, "reason": reason})
     worker = process.runtime.worker
     process.meter.add(WORKER_DECLINED, (), len(indexes))
     insist(partial(process.ledger.decline, message.run_id, message.slots, worker=worker, reason=reason))
@@ -132,16 +133,14 @@ def _report_each(leases: Sequence[Lease], process: ProcessRuntime) -> Iterator[R
 
 def _start(lease: Lease, process: ProcessRuntime) -> Future[Report] | None:
     try:
-        briefing = insist(partial(process.briefing_of, lease.work), unless=lambda: lease.is_lost)
+        briefing = lease.briefing = insist(partial(process.briefing_of, lease.work), unless=lambda: lease.is_lost)
         if briefing is not None:
             process.runtime.find(briefing.graph, briefing.fingerprint)
     except (LedgerLost, GraphNotFound) as error:
-        facts = {"run_id": lease.work.run_id, "index": lease.work.slot.index, "reason": str(error)}
-        logger.warning("instance left alone", extra=facts)
+        logger.warning("instance left alone", extra={**lease.place, "reason": str(error)})
         return None
     except ValueError as error:
-        facts = {"run_id": lease.work.run_id, "index": lease.work.slot.index, "reason": str(error)}
-        logger.error("briefing refused", extra=facts)
+        logger.error("briefing refused", extra={**lease.place, "reason": str(error)})
         _let_go(lease, process)
         return None
     if briefing is None:
@@ -170,7 +169,7 @@ def _look_for_what_goes_on(done: Report, lease: Lease, process: ProcessRuntime) 
     functions = abandoned_functions()
     if functions and done.error is not None and done.error.category == InstanceTimeLimitExceeded.category:
         process.is_spent = True
-        facts = {"run_id": lease.work.run_id, "index": done.slot.index, "functions": functions}
+        facts = {**lease.place, "functions": functions}
         logger.warning("plain function goes on past its time limit, only the end of its process ends it", extra=facts)
 
 

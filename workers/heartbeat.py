@@ -113,8 +113,7 @@ class Heartbeat:
             self._meter.observe(BEAT_GAP, now - lease.heard_at)
             lease.heard_at = now
             return
-        facts = {"run_id": lease.work.run_id, "index": lease.work.slot.index, "beat": answer.value}
-        logger.info("instance stopped by the ledger", extra=facts)
+        logger.info("instance stopped by the ledger", extra={**lease.place, "beat": answer.value})
         if answer is Beat.LOST:
             lease.lose()
         else:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from orchestrator.context import Cancellation
+from orchestrator.execution.briefing import Briefing
 from orchestrator.ledger.claim import Claimed, Held
 from orchestrator.metrics.meter import UNMETERED, Meter
 from orchestrator.metrics.metric import WORKER_LEASES
@@ -20,7 +21,7 @@ class Lease:
 
     `has_begun` says that its code runs or is about to, `is_told` that the ledger has it as in company, and `is_alone`
     that nothing else runs in this process meanwhile.
-    `heard_at` is when the ledger last extended it, by this process's clock.
+    `heard_at` is when the ledger last extended it, by this process's clock. `briefing` comes before it runs.
     """
 
     work: Claimed
@@ -31,6 +32,19 @@ class Lease:
     is_alone: bool = False
     heard_at: float = field(default_factory=time.monotonic)
     task: asyncio.Task[object] | None = None
+    briefing: Briefing | None = None
+
+    @property
+    def place(self) -> dict[str, object]:
+        """What a log line says of where it is for: the invocation and the node only once it is briefed."""
+        work, briefing = self.work, self.briefing
+        facts: dict[str, object] = {"run_id": work.run_id, "index": work.slot.index, "delivery": work.delivery}
+        if work.key is not None:
+            facts["item_key"] = work.key
+        if briefing is not None:
+            facts |= {"invocation_id": briefing.invocation_id, "correlation_id": briefing.correlation_id}
+            facts["node"] = briefing.fan_out.path
+        return facts
 
     @property
     def held(self) -> Held:

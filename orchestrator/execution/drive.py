@@ -119,6 +119,11 @@ class Drive(Generic[StateT]):
             GraphError: a step failed; the run can be resumed.
             RunCancelled, Fenced: the run was cancelled, or is another's.
         """
+        # All that is begun in here belongs to the run, and what it logs says so.
+        with entered(self._context()):
+            return await self._driven()
+
+    async def _driven(self) -> StateT:
         lease = asyncio.create_task(
             keep_lease(self._store, self._own, self._options, health=self._told_health, stop=self.stop)
         )
@@ -181,12 +186,11 @@ class Drive(Generic[StateT]):
                 lane, self._store, self._own, self._options, inner=inner, created_at=self._run.created_at.isoformat()
             )
         try:
-            with entered(self._context()):
-                self._span = self._observation.tracing.invocation(frame)
-                with within(self._span):
-                    first = load_state(self._graph, steps[0].state, steps[0].schema_version, self._graph.migrations)
-                    last: StateT = await walk(self._graph, first, frame)
-                    return last
+            self._span = self._observation.tracing.invocation(frame)
+            with within(self._span):
+                first = load_state(self._graph, steps[0].state, steps[0].schema_version, self._graph.migrations)
+                last: StateT = await walk(self._graph, first, frame)
+                return last
         finally:
             await stepping.executor.close()
 

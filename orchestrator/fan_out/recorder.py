@@ -243,7 +243,7 @@ class Recorder:
     async def _meaning(self, fan_out: OpenFanOut, report: Report) -> Meaning:
         if await self._inner.bears_out(fan_out, report):
             return meaning(fan_out.plan.node, report, self._ownership.invocation_id)
-        told = {"run_id": self._ownership.run_id, "fan_out": fan_out.plan.key.path, "index": report.slot.index}
+        told = {"run_id": self._ownership.run_id, "node": fan_out.plan.key.path, "index": report.slot.index}
         log.warning("the ledger lost what an instance had told: it runs again", extra=told)
         return Meaning.LEFTOVER
 

@@ -10,6 +10,7 @@ from orchestrator.checkpoint.row import Loss, Ownership
 from orchestrator.errors import InstanceLost
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.fan_out.progress import OpenFanOut
+from orchestrator.identity import Slot
 from orchestrator.ledger.view import Declined, Lapse, Overdue
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.report import Outcome, Report
@@ -51,7 +52,8 @@ class Sweeper:
         for loss in losses:
             fan_out.deliveries.note(loss)
             fan_out.heard.lost(loss)
-            log.warning("delivery lost", extra={"index": loss.slot.index, "worker": loss.worker})
+            told = {"delivery": loss.delivery, "worker": loss.worker}
+            log.warning("delivery lost", extra={**self._place(fan_out, loss.slot), **told})
         unsettled = {slot: fan_out.deliveries.unsettled(slot, count) for slot, count in charged.items()}
         given_up = []
         for lapse, loss in zip(lapsed, losses, strict=True):
@@ -91,9 +93,14 @@ class Sweeper:
             fan_out.declines[one.slot.index] += 1
             fan_out.measured.declined()
             fan_out.deferred[one.slot.index] = (asyncio.get_running_loop().time() + pause, one.slot)
-            log.warning(
-                "instance declined", extra={"index": one.slot.index, "worker": one.worker, "reason": one.reason}
-            )
+            told = {"worker": one.worker, "reason": one.reason}
+            log.warning("instance declined", extra={**self._place(fan_out, one.slot), **told})
+
+    def _place(self, fan_out: OpenFanOut, slot: Slot) -> dict[str, object]:
+        """What a log line says of where an instance is; the rest of the run is in the context."""
+        key = fan_out.plan.item_key(slot.index)
+        named = {} if key is None else {"item_key": key}
+        return {"run_id": self._ownership.run_id, "node": fan_out.plan.key.path, "index": slot.index, **named}
 
     def _lost(self, loss: Loss) -> Report:
         return Report(

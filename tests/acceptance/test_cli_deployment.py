@@ -182,9 +182,11 @@ def test_a_server_leaves_runs_of_unknown_graphs_alone(deployed):
             lambda: "left alone" in (deployed.folder / "server.log").read_text(), what="the server says what it leaves"
         )
         deployed.ok("ls")
-    left = [line for line in logged(deployed.folder, "server.log") if "left alone" in str(line["event"])]
-    assert [line["run_id"] for line in left] == ["two"]
-    assert deployed.ok("status", "two", "-o", "json").document["status"] == "submitted"
+    (serving_line, left) = logged(deployed.folder, "server.log")
+    assert (serving_line["event"], left["event"]) == ("serving", "run of an unknown graph left alone")
+    seen = deployed.ok("status", "two", "-o", "json").document
+    assert (left["run_id"], left["correlation_id"]) == ("two", seen["correlation_id"])
+    assert seen["status"] == "submitted"
 
 
 def test_serve_needs_a_deployment_and_graphs(cli, deployed):

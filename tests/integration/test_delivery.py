@@ -34,6 +34,14 @@ BRIEFING = Briefing(
     instance_count=1,
     max_result_bytes=5_000,
 )
+PLACE = {
+    "run_id": RUN,
+    "invocation_id": "first",
+    "correlation_id": RUN,
+    "node": "pieces",
+    "index": 0,
+    "delivery": 1,
+}
 
 
 class Overtaken:
@@ -113,8 +121,20 @@ async def test_a_takeover_by_another_version_of_the_graph_fails_no_instance(ledg
         assert await delivered(process, takeover(ledger, fingerprint="0" * 16)) == []
     assert await ledger.reports(RUN, [FAN_OUT.id], wait_seconds=0) == []
     (record,) = [record for record in caplog.records if record.message == "instance left alone"]
-    assert (record.run_id, record.index) == (RUN, 0)
+    assert record.__dict__.items() >= PLACE.items()
     assert "0" * 16 in record.reason
+
+
+async def test_a_report_that_is_not_taken_is_logged_with_where_its_instance_belongs(ledger, process, caplog):
+    loop = asyncio.get_running_loop()
+
+    def forget():
+        asyncio.run_coroutine_threadsafe(ledger.forget(RUN, 1), loop).result(timeout=10)
+
+    with caplog.at_level(logging.INFO):
+        assert await delivered(process, forget, after="briefing") == []
+    (record,) = [record for record in caplog.records if record.message == "report not taken"]
+    assert record.__dict__.items() >= PLACE.items()
 
 
 @pytest.mark.parametrize(("count", "in_thread", "is_alone"), [(1, False, True), (2, False, False), (1, True, False)])

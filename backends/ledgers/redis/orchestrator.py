@@ -154,7 +154,8 @@ class RedisLedger:
             try:
                 reports.append(read_report(run_id, text, self._seal, fan_out=fan_out.decode(), index=int(index)))
             except (SealBroken, ValueError) as error:
-                log.error("report refused, its instance runs again", extra={"run_id": run_id, "reason": str(error)})
+                facts = {"run_id": run_id, "index": int(index), "reason": str(error)}
+                log.error("report refused, its instance runs again", extra=facts)
                 broken += [fan_out, index, text]
         if broken:
             await self._call("discard", run_id, 0, *broken)
