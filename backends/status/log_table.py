@@ -27,6 +27,8 @@ def log_table(metadata: MetaData, prefix: str) -> Table:
         Column("logger", Text),
         Column("text", Text, nullable=False),
         Column("is_cut", Boolean, nullable=False),
+        Column("inner_node", Text),
+        Column("attempt", Integer),
         Index(f"ix_{prefix}_log_run_id", "run_id", "sequence"),
         Index(f"ix_{prefix}_log_idx", "run_id", "idx", "sequence"),
     )

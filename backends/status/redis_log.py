@@ -72,8 +72,9 @@ def _text(row: LogRow) -> bytes:
 
 def _row(sequence: int, text: bytes) -> LogRow:
     indexes, stream, at, *plain = json.loads(text)
+    # A row of an earlier version has fewer fields.
     return LogRow(
-        **dict(zip(PLAIN_FIELDS, plain, strict=True)),
+        **dict(zip(PLAIN_FIELDS, plain, strict=False)),
         indexes=tuple(indexes),
         stream=LogStream(stream),
         at=datetime.fromisoformat(at),

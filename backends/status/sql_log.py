@@ -5,9 +5,10 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, text
 
 from backends.checkpointers.sql.clock import to_number, to_time
 from backends.checkpointers.sql.database import Database
@@ -18,6 +19,9 @@ from orchestrator.capture.line import LogStream
 from orchestrator.capture.log_store import PLAIN_FIELDS, LogFilter, LogRow
 
 T = TypeVar("T")
+
+_ONE_BY_ONE = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
+"""Has the writers of a run wait for each other; the order of the keys keeps those of several runs from a deadlock."""
 
 
 class SqlLogStore:
@@ -59,7 +63,14 @@ class SqlLogStore:
         await asyncio.to_thread(self._close)
 
     def _insert(self, db: Connection, told: Sequence[dict[str, Any]]) -> None:
+        if db.dialect.name == "postgresql":
+            # Numbers are given out before a commit: whoever follows a run would pass over a lower one that comes later.
+            db.execute(_ONE_BY_ONE, {"keys": sorted({self._lock_key(row["run_id"]) for row in told})})
         db.execute(insert(self._table), told)
+
+    def _lock_key(self, run_id: str) -> int:
+        digest = blake2b(f"{self._table.name} {run_id}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, signed=True)
 
     async def _in_thread(self, thread: ThreadPoolExecutor, transaction: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(thread, self._prepared, transaction)

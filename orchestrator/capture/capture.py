@@ -3,19 +3,24 @@
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from orchestrator.capture.bounded import HeadAndTail
-from orchestrator.capture.line import LogLine, LogStream
+from orchestrator.capture.line import NOBODY, LogLine, LogStream, Writer
 from orchestrator.capture.text import TextOfPieces, plain
-from orchestrator.redaction import redacted
+from orchestrator.capture.threads import busy_threads
+from orchestrator.capture.written import Written
+from orchestrator.context import current_attempt_index
+from orchestrator.observers.site import current_site
 
 DEFAULT_LOG_BYTES = 65_536
 LEAST_LOG_BYTES = 1024
+PIECE_LENGTH = 65_536
+"""So much is taken at a time, of what is written at once."""
 INSTANCE_LOGGER = "rollforward.instance"
 THREADS = "rollforward-"
 """What the names of the threads of ours begin with."""
@@ -38,57 +43,78 @@ class Capture:
     def __init__(self, options: CaptureOptions) -> None:
         self.options = options
         self._texts: dict[LogStream, TextOfPieces] = {}
+        self._writers: dict[LogStream, Writer] = {}
         self._kept: HeadAndTail | None = None
         self._lock = threading.Lock()
         self.pid = os.getpid()
         self.catch_up: Callable[[], None] = _nothing
 
-    def write(self, stream: LogStream, piece: str | bytes) -> None:
-        """Take what was written to a stream."""
+    def write(self, stream: LogStream, piece: str | bytes, writer: Writer = NOBODY) -> None:
+        """Take what was written to a stream; a line is that of whoever ends it."""
         with self._turn():
             if stream not in self._texts:
                 self._texts[stream] = TextOfPieces()
-            self._add(stream, self._texts[stream].feed(piece))
+            self._writers[stream] = writer
+            for begin in range(0, len(piece), PIECE_LENGTH):
+                self._add(stream, self._texts[stream].feed(piece[begin : begin + PIECE_LENGTH]), writer)
 
     def log(self, record: logging.LogRecord) -> None:
         """Take a log record, with its traceback."""
         if record.levelno >= self.options.level:
             with self._turn():
-                self._add(LogStream.LOG, [_message(record)], level=record.levelname, logger=record.name)
+                self._add(LogStream.LOG, _message(record), current_writer(), level=record.levelname, logger=record.name)
 
     def fail(self, traceback: str) -> None:
         """Take the traceback that the instance ended with."""
         self.catch_up()
         with self._turn():
-            self._add(LogStream.LOG, [_one_record(traceback)], level="ERROR", logger=INSTANCE_LOGGER)
+            self._add(LogStream.LOG, _one_record(traceback), NOBODY, level="ERROR", logger=INSTANCE_LOGGER)
 
     def take(self, *, is_over: bool = False) -> tuple[LogLine, ...]:
         """The lines that have come since the last time, as far as they can be given by now."""
-        self.catch_up()
         with self._turn():
             for stream, text in self._texts.items() if is_over else ():
-                self._add(stream, text.finish())
+                self._add(stream, text.finish(), self._writers[stream])
             return () if self._kept is None else tuple(self._kept.take(is_over=is_over))
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """One thread at a time; what a redactor prints in here passes by."""
-        with self._lock, uncaptured():
+        """One thread at a time; what a redactor, or a collector of garbage, prints in here passes by."""
+        with uncaptured(), self._lock:
             yield
 
     def _add(
-        self, stream: LogStream, texts: Iterable[str], *, level: str | None = None, logger: str | None = None
+        self,
+        stream: LogStream,
+        text: str | None,
+        writer: Writer,
+        *,
+        level: str | None = None,
+        logger: str | None = None,
     ) -> None:
-        at = datetime.now(UTC)
-        for text in texts:
-            # Most instances put out nothing.
-            self._kept = self._kept or HeadAndTail(self.options.max_bytes)
-            self._kept.add(LogLine(stream=stream, text=text, at=at, level=level, logger=logger))
+        if text is None:
+            return
+        at, (inner_node, attempt) = datetime.now(UTC), writer
+        line = LogLine(
+            stream=stream, text=text, at=at, level=level, logger=logger, inner_node=inner_node, attempt=attempt
+        )
+        # Most instances put out nothing.
+        self._kept = self._kept or HeadAndTail(self.options.max_bytes)
+        self._kept.add(Written(line))
 
 
 _current: ContextVar[Capture | None] = ContextVar("rollforward_capture", default=None)
 _is_paused: ContextVar[bool] = ContextVar("rollforward_capture_is_paused", default=False)
-_alone: list[Capture] = []
+_alone: list[tuple[Capture, frozenset[threading.Thread]]] = []
+
+
+def current_writer() -> Writer:
+    """The node whose code this is, and its try; nobody in a thread that somebody started without its context."""
+    site = current_site()
+    if site is None:
+        return NOBODY
+    own = site.namespace[len(site.frame.levels) :]
+    return "/".join((*site.frame.namespace, *own)), current_attempt_index()
 
 
 def current_capture() -> Capture | None:
@@ -98,7 +124,7 @@ def current_capture() -> Capture | None:
     """
     if _is_paused.get():
         return None
-    capture = _current.get() or (None if _is_in_thread_of_ours() else capture_alone())
+    capture = _current.get() or _capture_of_thread()
     return capture if capture is not None and capture.pid == os.getpid() else None
 
 
@@ -114,32 +140,45 @@ def captured_by(capture: Capture) -> Iterator[None]:
 
 def capture_alone() -> Capture | None:
     """What takes the output of this whole process; None where instances run beside each other."""
-    return next(reversed(_alone), None)
+    last = next(reversed(_alone), None)
+    return None if last is None else last[0]
 
 
 @contextmanager
 def alone(capture: Capture) -> Iterator[None]:
-    """Have `capture` take the output of all code of this process that nothing else takes: nothing runs beside it."""
-    _alone.append(capture)
+    """Have `capture` take the output of all code of this process that nothing else takes: nothing runs beside it.
+
+    Threads that are busy by now are left out: what they do, they do for somebody else.
+    """
+    entry = (capture, frozenset(busy_threads()))
+    _alone.append(entry)
     try:
         yield
     finally:
-        _alone.remove(capture)
+        _alone.remove(entry)
 
 
-def _is_in_thread_of_ours() -> bool:
-    """Whether this thread serves the whole process; what it does for an instance, it does in that one's context."""
-    return threading.current_thread().name.startswith(THREADS)
+def _capture_of_thread() -> Capture | None:
+    """That of the whole process, unless this thread serves the process, or is at work since before."""
+    last = next(reversed(_alone), None)
+    if last is None:
+        return None
+    capture, busy = last
+    thread = threading.current_thread()
+    # What a thread of ours does for an instance, it does in that one's context.
+    return None if thread in busy or thread.name.startswith(THREADS) else capture
 
 
-@contextmanager
-def uncaptured() -> Iterator[None]:
-    """Let output pass by."""
-    kept = _is_paused.set(True)
-    try:
-        yield
-    finally:
-        _is_paused.reset(kept)
+class uncaptured:
+    """Let output pass by, in a `with`; as quick as can be, since every piece is taken in one."""
+
+    __slots__ = ("_kept",)
+
+    def __enter__(self) -> None:
+        self._kept = _is_paused.set(True)
+
+    def __exit__(self, *_: object) -> None:
+        _is_paused.reset(self._kept)
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -150,7 +189,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _one_record(text: str) -> str:
-    return redacted(plain(text.rstrip("\n")))
+    return plain(text.rstrip("\n"))
 
 
 def _nothing() -> None:

@@ -7,6 +7,12 @@ from enum import StrEnum
 CUT_BYTES = 64
 
 
+Writer = tuple[str | None, int | None]
+"""Which node wrote something, by its path, and in which try."""
+
+NOBODY: Writer = (None, None)
+
+
 class LogStream(StrEnum):
     """Where a line was written to."""
 
@@ -19,7 +25,9 @@ class LogStream(StrEnum):
 class LogLine:
     """A line of a stream, or a record of a logger, which may have line ends in it.
 
-    `is_cut` where bytes are left out in it, or where it stands in place of lines that are.
+    `is_cut` where bytes are left out in it, or where it stands in place of lines that are. `inner_node` is the path of
+    the node whose code wrote it, as in outer/files/parse, and `attempt` its try, from 0; None where that is not known,
+    as of child processes.
     """
 
     stream: LogStream
@@ -28,6 +36,12 @@ class LogLine:
     level: str | None = None
     logger: str | None = None
     is_cut: bool = False
+    inner_node: str | None = None
+    attempt: int | None = None
+
+    @property
+    def writer(self) -> Writer:
+        return self.inner_node, self.attempt
 
     @property
     def byte_count(self) -> int:

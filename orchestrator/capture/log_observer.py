@@ -6,6 +6,7 @@ from itertools import chain
 from orchestrator.capture.log_store import LogRow, LogStore, read_logs
 from orchestrator.observers.event import Event, InstanceLogEvent, InvocationEvent, Phase
 from orchestrator.observers.outbox import Outbox
+from orchestrator.status.row import sound_text
 
 FLUSH_SECONDS = 0.5
 
@@ -63,7 +64,7 @@ def _rows(event: InstanceLogEvent) -> Iterator[LogRow]:
             correlation_id=event.correlation_id,
             node=node,
             indexes=indexes,
-            key=event.key,
+            key=_sound(event.key),
             delivery=event.delivery,
             worker=event.worker,
             source=event.source,
@@ -71,7 +72,13 @@ def _rows(event: InstanceLogEvent) -> Iterator[LogRow]:
             stream=line.stream,
             at=line.at,
             text=line.text,
-            level=line.level,
-            logger=line.logger,
+            level=_sound(line.level),
+            logger=_sound(line.logger),
             is_cut=line.is_cut,
+            inner_node=_sound(line.inner_node),
+            attempt=line.attempt,
         )
+
+
+def _sound(text: str | None) -> str | None:
+    return None if text is None else sound_text(text)

@@ -15,8 +15,9 @@ class LogRow:
     """A line that an instance put out, and where.
 
     `node` is the path of the fan-out, `indexes` are those of the instances around this place, outermost first, this
-    one's last. `source` is one delivery of the instance, and `number` counts its lines. `sequence` is the store's: rows
-    of a run are read in its order.
+    one's last. `inner_node` is the path of the node inside it that wrote the line, and `attempt` its try, from 0, where
+    they are known. `source` is one delivery of the instance, and `number` counts its lines. `sequence` is the store's:
+    rows of a run are read in its order.
     """
 
     run_id: str
@@ -35,6 +36,8 @@ class LogRow:
     level: str | None = None
     logger: str | None = None
     is_cut: bool = False
+    inner_node: str | None = None
+    attempt: int | None = None
     sequence: int = 0
 
     @property
@@ -45,9 +48,9 @@ class LogRow:
 
 PLAIN_FIELDS = (
     *("run_id", "invocation_id", "correlation_id", "node", "key", "delivery", "worker", "source", "number"),
-    *("level", "logger", "text", "is_cut"),
+    *("level", "logger", "text", "is_cut", "inner_node", "attempt"),
 )
-"""The fields of a row that are texts, numbers and booleans, which every store keeps as they are."""
+"""The fields of a row that are texts, numbers and booleans, which every store keeps as they are; new ones come last."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import cache, partial
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.capture.capture import Capture, alone, capture_alone, captured_by, current_capture, uncaptured
 from orchestrator.capture.line import LogStream
 from orchestrator.capture.tap import Tap, flush_c_output
-from orchestrator.capture.tee import Tee
+from orchestrator.capture.tee import Aside, Tee
 
 _DESCRIPTORS = {LogStream.STDOUT: 1, LogStream.STDERR: 2}
 
@@ -31,8 +31,8 @@ def capturing(capture: Capture, *, is_alone: bool) -> Iterator[None]:
 def _place(capture: Capture, *, is_alone: bool) -> AbstractContextManager[None]:
     if capture_alone() is not None:
         return nullcontext()
-    own = taps(os.getpid()) if is_alone else None
-    return _shared.in_place(capture.options.level) if own is None else _tapped(capture, own)
+    opened = _opened(capture) if is_alone else None
+    return _shared.in_place(capture.options.level) if opened is None else _tapped(capture, opened)
 
 
 def listen(level: int) -> Callable[[], None]:
@@ -97,32 +97,48 @@ _shared = _Shared()
 
 
 @contextmanager
-def _tapped(capture: Capture, own: dict[LogStream, Tap]) -> Iterator[None]:
-    """Tap the descriptors of this process too; what its own streams and handlers write goes past the taps."""
-    past = {tap.number: tap.past for tap in own.values()}
-    capture.catch_up = partial(_pump, tuple(own.values()))
-    _flush()
-    for name, tap in own.items():
-        tap.open(partial(capture.write, name))
+def _tapped(capture: Capture, opened: Sequence[Tap]) -> Iterator[None]:
+    """Take all that this process puts out; what its own streams and handlers write goes past the taps."""
+    past = {tap.number: tap.past for tap in opened}
     try:
         with _handlers_writing_to(past), _replaced(past), _logs_heard(capture.options.level), alone(capture):
             yield
     finally:
         _flush()
-        for tap in own.values():
-            tap.close()
+        _close(opened)
+
+
+def _opened(capture: Capture) -> Sequence[Tap] | None:
+    """The taps of this process, opened; None where it has no descriptors left for them."""
+    _flush()
+    opened: list[Tap] = []
+    try:
+        for name, tap in taps(os.getpid()).items():
+            tap.open(partial(capture.write, name))
+            opened.append(tap)
+    except OSError:
+        _close(opened)
+        return None
+    capture.catch_up = partial(_pump, opened)
+    return opened
+
+
+def _close(taps: Iterable[Tap]) -> None:
+    for tap in taps:
+        tap.close()
 
 
 @cache
-def taps(_pid: int) -> dict[LogStream, Tap] | None:
-    """Those of this process; None where it has no descriptors left for them."""
-    try:
-        return {name: Tap(number, getattr(sys, name)) for name, number in _DESCRIPTORS.items()}
-    except OSError:
-        return None
+def taps(_pid: int) -> dict[LogStream, Tap]:
+    """Those of this process.
+
+    Raises:
+        OSError: it has no descriptors left for them.
+    """
+    return {name: Tap(number, getattr(sys, name)) for name, number in _DESCRIPTORS.items()}
 
 
-def _pump(taps: tuple[Tap, ...]) -> None:
+def _pump(taps: Iterable[Tap]) -> None:
     for tap in taps:
         tap.pump()
 
@@ -153,7 +169,7 @@ def _replaced(past: dict[int, Any]) -> Iterator[None]:
 def _handlers_writing_to(past: dict[int, Any]) -> Iterator[None]:
     """Have the root handlers that write to these descriptors write past the taps: records are taken as records."""
     moved = [
-        (handler, handler.stream, past[descriptor])
+        (handler, handler.stream, Aside(handler.stream, past[descriptor]))
         for handler in logging.getLogger().handlers
         if isinstance(handler, logging.StreamHandler) and (descriptor := _descriptor(handler.stream)) in past
     ]

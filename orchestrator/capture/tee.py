@@ -3,35 +3,23 @@
 import os
 from typing import Any
 
-from orchestrator.capture.capture import current_capture
+from orchestrator.capture.capture import current_capture, current_writer
 from orchestrator.capture.line import LogStream
 
 
-class Tee:
-    """Passes everything on to `target`, and what an instance writes to its capture too.
+class Aside:
+    """Stands in for `stream` and writes to `target`, but in a process that was forked meanwhile, to the stream itself.
 
-    Whatever else is asked of it, `stream` answers: the one that it stands in for.
+    Such a process is heard where the stream leads. Whatever else is asked of it, `stream` answers.
     """
 
-    def __init__(self, stream: Any, name: LogStream, target: Any = None) -> None:
+    def __init__(self, stream: Any, target: Any) -> None:
         self._stream = stream
-        self._name = name
-        self._target = stream if target is None else target
+        self._target = target
         self._pid = os.getpid()
 
-    @property
-    def buffer(self) -> Any:
-        """The same for bytes."""
-        return Tee(self._stream.buffer, self._name, self._target.buffer)
-
     def write(self, piece: Any) -> Any:
-        # A process that was forked meanwhile takes nothing: what it writes is taken where the stream leads.
-        written = (self._target if os.getpid() == self._pid else self._stream).write(piece)
-        capture = current_capture()
-        if capture is not None:
-            capture.catch_up()
-            capture.write(self._name, piece if isinstance(piece, str) else bytes(piece))
-        return written
+        return (self._target if os.getpid() == self._pid else self._stream).write(piece)
 
     def writelines(self, pieces: Any) -> None:
         for piece in pieces:
@@ -43,3 +31,25 @@ class Tee:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class Tee(Aside):
+    """Gives what an instance writes to its capture too."""
+
+    def __init__(self, stream: Any, name: LogStream, target: Any = None) -> None:
+        super().__init__(stream, stream if target is None else target)
+        self._name = name
+
+    @property
+    def buffer(self) -> Any:
+        """The same for bytes."""
+        return Tee(self._stream.buffer, self._name, self._target.buffer)
+
+    def write(self, piece: Any) -> Any:
+        capture = current_capture()
+        if capture is None:
+            return super().write(piece)
+        capture.catch_up()
+        written = super().write(piece)
+        capture.write(self._name, piece if isinstance(piece, str) else bytes(piece), current_writer())
+        return written

@@ -95,7 +95,10 @@ async def _print_rows(rows: AsyncIterator[LogRow], output: str) -> int:
 def _line(row: LogRow) -> str:
     """A row as people read it; what an instance prints can neither command the terminal nor look like another row."""
     at = row.at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    who = f"{row.node}[{','.join(map(str, row.indexes))}]" + ("" if row.key is None else f" {row.key}")
+    inner = "" if row.inner_node is None else row.inner_node.removeprefix(row.node)
+    again = f" attempt {row.attempt}" if row.attempt else ""
+    place = f"{row.node}[{','.join(map(str, row.indexes))}]{inner}{again}"
+    who = place if row.key is None else f"{place} {row.key}"
     what = row.stream.value if row.level is None else f"{row.level} {row.logger}"
     return f"{at} {on_one_line(who)} {on_one_line(what)}: {on_lines(row.text)}"
 
@@ -108,6 +111,8 @@ def _document(row: LogRow) -> dict[str, Any]:
         "fan_out_index": row.index,
         "fan_out_indexes": row.indexes,
         "key": row.key,
+        "inner_node": row.inner_node,
+        "attempt_index": row.attempt,
         "delivery_attempt": row.delivery,
         "worker": row.worker,
         "invocation_id": row.invocation_id,

@@ -50,7 +50,7 @@ def spoken(index: int) -> dict[str, list[str]]:
     return {
         "stdout": [f"out {index}"],
         "stderr": [f"err {index}"],
-        "log": [f"logged {index}", "of the instance, password=***"],
+        "log": [f"logged {index}", "of a task", "of the instance, password=***"],
     }
 
 
@@ -66,6 +66,8 @@ def test_of_an_instance_alone_in_its_process_child_processes_are_heard_too(crew:
     for index in range(2):
         assert_spoken(lines, index, stdout=["child out", "raw \ufffd"], stderr=["child err"])
     assert {line["worker"] for line in lines} == {worker.name}
+    writers = {line["text"]: (line["inner_node"], line["attempt_index"]) for line in lines}
+    assert (writers["out 0"], writers["child out"]) == (("speakers/speak", 0), (None, None))
     assert {line["key"] for line in lines} == {"speaker-0", "speaker-1"}
     written = worker.log.read_bytes()
     assert all(word in written for word in (b"out 0\n", b"err 1\n", b"child out\n", b"child err\n", b"raw \xff\n"))
@@ -144,8 +146,8 @@ def test_a_run_without_workers_is_heard_as_well_and_read_by_people(cli: CommandL
     fields = ("--set", "numbers=[3, 4]", "--run-id", "one", "--progress", "none")
     assert cli.ok("run", GRAPH, "--executor", "local", *fields).stdout.splitlines()[:2] == ["out 3", "out 4"]
     (line,) = [line for line in cli.ok("logs", "o", "--index", "1").stdout.splitlines() if "stdout" in line]
-    assert line.endswith(" speakers[1] speaker-4 stdout: out 4")
-    assert len(cli.ok("logs", "one", "--node", "speakers", "-o", "jsonl").lines) == 8
+    assert line.endswith(" speakers[1]/speak speaker-4 stdout: out 4")
+    assert len(cli.ok("logs", "one", "--node", "speakers", "-o", "jsonl").lines) == 10
     assert cli.ok("logs", "one", "--node", "others", "-o", "json").document["items"] == []
 
 

@@ -1,5 +1,6 @@
 """What every store of instances' output promises."""
 
+import json
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -7,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import redis
 
 from backends.opening import open_logs
 from orchestrator.capture.line import LogStream
@@ -57,6 +59,7 @@ def run_id() -> str:
 async def test_a_row_is_read_as_it_was_written(store, run_id):
     written = row(AWKWARD, run_id=run_id)
     record = replace(written, number=2, stream=LogStream.LOG, level="INFO", logger="user", key=None, is_cut=True)
+    record = replace(record, inner_node="outer/files/parse", attempt=1)
     await store.append([written, record])
     read = await read_logs(store, run_id)
     assert [replace(one, sequence=0) for one in read] == [written, record]
@@ -133,3 +136,14 @@ async def test_a_store_that_is_away_says_so(url):
             await store.append([row("lost", run_id="r")])
     finally:
         await store.close()
+
+
+async def test_rows_that_an_earlier_version_kept_in_redis_are_read(redis_url, run_id):
+    store = open_logs(redis_url, namespace=NAMESPACE)
+    fields = [run_id, "i", "c", "outer/files", "k", 2, "w@h", "s0", 1, None, None, "text", False]
+    told = json.dumps([[4, 0], "stdout", "2026-01-02T03:04:05.678901+00:00", *fields])
+    with redis.Redis.from_url(redis_url) as client:
+        client.rpush(f"{NAMESPACE}:log:{{{run_id}}}", told)
+    (read,) = await read_logs(store, run_id)
+    assert replace(read, sequence=0) == row("text", run_id=run_id)
+    await store.close()

@@ -9,9 +9,12 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+from celery.utils.log import get_task_logger
+
 from rollforward import END, GraphBuilder, State, append, instance_logger
 
 log = logging.getLogger("talking")
+of_task = get_task_logger("talking.task")
 say = print
 
 
@@ -34,6 +37,7 @@ async def speak(speaker: Speaker) -> dict[str, Any]:
     say(f"out {speaker.number}")
     say(f"err {speaker.number}", file=sys.stderr)
     log.info("logged %d", speaker.number)
+    of_task.info("of a task")
     instance_logger().warning("of the instance, password=hunter2")
     return await asyncio.to_thread(_in_detail, speaker)
 

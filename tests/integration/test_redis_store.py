@@ -1,6 +1,7 @@
 """What a store in Redis leaves there, what it may touch, and how fast it records."""
 
 import time
+from statistics import median
 
 import pytest
 import redis
@@ -54,13 +55,16 @@ async def test_a_restarted_server_that_forgot_the_scripts_is_told_them_again(sto
     assert [row.report.slot.index async for row in store.slots("run-1", FAN_OUT.id)] == [0]
 
 
-async def test_20000_instances_are_recorded_in_seconds(store):
+async def test_the_last_of_20000_instances_are_recorded_as_quickly_as_the_first(store):
     ownership = await owned(store)
     rows = [contribution(index) for index in range(20_000)]
-    began = time.monotonic()
+    seconds = []
     for first in range(0, len(rows), 100):
+        began = time.monotonic()
         assert await store.record(ownership, rows[first : first + 100]) == 100
-    assert time.monotonic() - began < 4
+        seconds.append(time.monotonic() - began)
+    # A median, since a machine may have something else to do now and then.
+    assert median(seconds[-50:]) < 2 * median(seconds[:50])
     assert (await store.tally("run-1", FAN_OUT.id)).recorded == 20_000
 
 

@@ -3,9 +3,10 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
+from statistics import median
 
 import pytest
 from sqlalchemy import Connection, func, select, text
@@ -16,6 +17,7 @@ from backends.checkpointers.sql.schema import schema
 from backends.checkpointers.sql.store import SqlStore
 from backends.status.sql_log import SqlLogStore
 from backends.status.sql_status import SqlStatusStore
+from orchestrator.capture.log_store import LogReading
 from orchestrator.checkpoint.row import Ownership
 from tests.contract.checkpoint_case import contribution, fill, owned
 from tests.contract.test_log_store import row as log_row
@@ -30,13 +32,18 @@ def url(request, tmp_path):
     return f"sqlite:///{tmp_path}/state.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
 
 
-@contextmanager
-def write_under_way(url: str, ownership: Ownership) -> Iterator[None]:
+def write_under_way(url: str, ownership: Ownership) -> AbstractContextManager[None]:
     """A transaction that has passed its epoch check and is not committed yet."""
+    return under_way(url, lambda connection: hold(connection, schema(NAMESPACE), ownership))
+
+
+@contextmanager
+def under_way(url: str, act: Callable[[Connection], object]) -> Iterator[None]:
+    """A transaction that has done something and is not committed yet."""
     begun, may_end = threading.Event(), threading.Event()
 
     def work(connection: Connection) -> None:
-        hold(connection, schema(NAMESPACE), ownership)
+        act(connection)
         begun.set()
         assert may_end.wait(30)
 
@@ -52,11 +59,12 @@ def write_under_way(url: str, ownership: Ownership) -> Iterator[None]:
         database.close()
 
 
-def waits(url: str) -> bool:
+def waiting(url: str) -> int:
+    """How many transactions wait for a lock."""
     statement = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     database = Database(url)
     try:
-        return bool(database.read(lambda db: db.execute(statement).scalar_one()))
+        return int(database.read(lambda db: db.execute(statement).scalar_one()))
     finally:
         database.close()
 
@@ -71,7 +79,7 @@ async def test_a_takeover_waits_for_a_write_that_has_passed_its_check(url):
             )
             if url.startswith("postgresql"):
                 async with asyncio.timeout(20):
-                    while not await asyncio.to_thread(waits, url):
+                    while not await asyncio.to_thread(waiting, url):
                         pass
             assert (await store.find("run-1")).epoch == 1
             assert not taking.done()
@@ -118,15 +126,18 @@ async def test_a_deleted_run_leaves_no_row(url):
         await store.close()
 
 
-async def test_20000_instances_are_recorded_in_seconds(url):
+async def test_the_last_of_20000_instances_are_recorded_as_quickly_as_the_first(url):
     store = SqlStore(url, namespace=NAMESPACE)
     try:
         ownership = await owned(store)
         rows = [contribution(index) for index in range(20_000)]
-        began = time.monotonic()
+        seconds = []
         for first in range(0, len(rows), 100):
+            began = time.monotonic()
             assert await store.record(ownership, rows[first : first + 100]) == 100
-        assert time.monotonic() - began < 4
+            seconds.append(time.monotonic() - began)
+        # A median, since a machine may have something else to do now and then.
+        assert median(seconds[-50:]) < 2 * median(seconds[:50])
         assert sum([1 async for _ in store.slots("run-1", rows[0].report.slot.fan_out)]) == 20_000
     finally:
         await store.close()
@@ -139,3 +150,44 @@ def test_only_what_must_survive_the_host_waits_for_its_disk(tmp_path, is_durable
         assert database.write(lambda db: db.scalar(text("PRAGMA synchronous"))) == level
     finally:
         database.close()
+
+
+HOLD_UP = """
+CREATE OR REPLACE FUNCTION hold_up() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.text = 'held up' THEN PERFORM pg_advisory_xact_lock(4242); END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER held_up AFTER INSERT ON followed_log FOR EACH ROW EXECUTE FUNCTION hold_up();
+"""
+
+
+def prepare(url: str) -> None:
+    """Have whoever writes the line `held up` wait with its commit while somebody else has the lock 4242."""
+    database = Database(url)
+    try:
+        database.write(lambda db: db.exec_driver_sql(HOLD_UP))
+    finally:
+        database.close()
+
+
+async def test_who_follows_a_run_misses_no_line_that_another_writer_commits_late(postgres_url):
+    slow, quick, read = (SqlLogStore(postgres_url, namespace="followed") for _ in range(3))
+    reading, seen = LogReading(read, "r"), list[str]()
+    try:
+        await slow.append([log_row("first", run_id="r", source="a")])
+        prepare(postgres_url)
+        with under_way(postgres_url, lambda db: db.exec_driver_sql("SELECT pg_advisory_xact_lock(4242)")):
+            writing = [asyncio.create_task(slow.append([log_row("held up", run_id="r", source="b")]))]
+            while not await asyncio.to_thread(waiting, postgres_url):
+                pass
+            writing.append(asyncio.create_task(quick.append([log_row("quick", run_id="r", source="c")])))
+            await read.append([log_row("another run", run_id="s")])
+            while await asyncio.to_thread(waiting, postgres_url) < 2 and not writing[1].done():
+                pass
+            seen.extend([row.text async for row in reading.following()])
+        await asyncio.gather(*writing)
+        seen.extend([row.text async for row in reading.following()])
+        assert sorted(seen) == ["first", "held up", "quick"]
+    finally:
+        await asyncio.gather(*(store.close() for store in (slow, quick, read)))

@@ -78,6 +78,16 @@ OUTPUT = InstanceLogEvent(
     lines=(
         LogLine(stream=LogStream.STDOUT, text="out", at=datetime(2026, 1, 1, tzinfo=UTC)),
         LogLine(stream=LogStream.LOG, text="...", at=datetime(2026, 1, 1, tzinfo=UTC), level="INFO", is_cut=True),
+        *(
+            LogLine(
+                stream=LogStream.LOG,
+                text="in",
+                at=datetime(2026, 1, 1, tzinfo=UTC),
+                inner_node="pieces/work",
+                attempt=attempt,
+            )
+            for attempt in (0, 1, 1)
+        ),
     ),
 )
 TEXTS = {
@@ -111,6 +121,17 @@ def test_what_is_valid_is_read(valid: str) -> None:
 def test_lines_travel_whole() -> None:
     invoked = {"run_id": "r", "invocation_id": "i", "correlation_id": "c"}
     assert decode(TEXTS["logged"], graph, invoked=invoked, parents=[Whole()], step_of=int) == (OUTPUT, PATH)
+
+
+def test_lines_of_a_worker_that_does_not_say_who_wrote_them_are_read() -> None:
+    told = json.loads(TEXTS["logged"])
+    del told["writers"]
+    invoked = {"run_id": "r", "invocation_id": "i", "correlation_id": "c"}
+    event, _ = decode(json.dumps(told), graph, invoked=invoked, parents=[Whole()], step_of=int)
+    assert isinstance(event, InstanceLogEvent)
+    assert [(line.text, line.inner_node, line.attempt) for line in event.lines] == [
+        (line.text, None, None) for line in OUTPUT.lines
+    ]
 
 
 @fuzzed

@@ -246,6 +246,24 @@ def test_a_key_of_many_lines_is_starred_however_it_comes(pieces):
     assert "MIIEow" not in "\n".join(told)
 
 
+def test_of_what_is_left_out_no_secret_remains():
+    taker = capture(max_bytes=1024)
+    for text in ("x" * 600, *KEY[:-1], *KEY[1:], "password=hunter2"):
+        taker.write(OUT, f"{text}\n")
+    told = texts(taker.take(is_over=True))
+    assert told[-1] == "password=***"
+    assert "MIIEow" not in "\n".join(told)
+
+
+def test_what_is_written_at_once_is_bounded_too():
+    taker = capture(max_bytes=4096)
+    taker.write(OUT, "\n".join(["first", *("x" * 99 for _ in range(100_000)), *KEY, "last"]) + "\n")
+    told = texts(taker.take(is_over=True))
+    assert (told[0], told[-1]) == ("first", "last")
+    assert "MIIEow" not in "\n".join(told)
+    assert sum(map(len, told)) <= 4096
+
+
 def test_secrets_in_pieces_and_in_records_are_starred():
     taker = capture()
     taker.write(OUT, "password=")

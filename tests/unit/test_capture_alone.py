@@ -1,5 +1,6 @@
 """What an instance puts out that has its process to itself: by child processes, C code and threads too."""
 
+import asyncio
 import errno
 import io
 import logging
@@ -9,13 +10,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from orchestrator.capture import streams
 from orchestrator.capture.capture import Capture, CaptureOptions
-from orchestrator.capture.line import LogStream
+from orchestrator.capture.line import LogStream, left_out
+from orchestrator.capture.pipe import PIPE_BYTES
 from orchestrator.capture.streams import capturing
+from orchestrator.capture.threads import busy_threads
+from tests.service.worker import wait_until
 
 OUT, ERR, LOG = LogStream
 say = print
@@ -70,8 +75,8 @@ def test_the_descriptors_are_as_before(tmp_path):
             with capturing(taker(), is_alone=True):
                 assert os.fstat(1).st_ino != before[0]
         assert [os.fstat(number).st_ino for number in (1, 2)] == before
-        # One file for each descriptor stays open for the next instance.
-        assert len(set(Path("/proc/self/fd").iterdir()) - open_before) <= 2
+        # What leads to where each descriptor leads stays open for the next instance, and what waits for all pipes.
+        assert len(set(Path("/proc/self/fd").iterdir()) - open_before) <= 3
 
 
 def test_what_was_printed_before_and_is_printed_after_is_not_taken(tmp_path):
@@ -129,16 +134,66 @@ def test_a_forked_child_of_the_user_is_taken(tmp_path):
         assert file.read_text() == "of a child\n"
 
 
-def test_more_than_any_pipe_holds_is_written_without_waiting_and_its_memory_is_given_back(tmp_path):
+def test_what_a_forked_child_of_the_user_logs_is_taken_as_it_is_printed(tmp_path, monkeypatch):
+    with written(tmp_path) as file:
+        monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(sys.stderr)])
+        capture = taker()
+        with capturing(capture, is_alone=True):
+            child = multiprocessing.get_context("fork").Process(target=logging.error, args=("of a child",))
+            child.start()
+            child.join()
+        assert texts(capture.take(is_over=True), ERR) == ["of a child"]
+        assert file.read_text() == "of a child\n"
+
+
+def test_a_child_without_end_is_passed_on_as_it_writes_and_none_of_it_is_held(tmp_path):
     with written(tmp_path) as file:
         capture = taker()
         with capturing(capture, is_alone=True):
-            for _ in range(64):
-                os.write(1, b"x" * 99 + b"\n" * 1 + b"y" * 65_436)
-                capture.take()
-            used = os.fstat(1).st_blocks * 512
-        assert file.stat().st_size == 64 * 65_536
-        assert used < 2 * 1024 * 1024
+            subprocess.run(["/bin/sh", "-c", "echo first; yes | head -c 8000000; echo last"], check=True)
+            # Nobody has asked for anything yet.
+            assert file.stat().st_size > 8_000_000 - 2 * PIPE_BYTES
+        lines = capture.take(is_over=True)
+        assert file.stat().st_size == len("first\nlast\n") + 8_000_000
+        assert (texts(lines, OUT)[0], texts(lines, OUT)[-1]) == ("first", "last")
+        assert sum(line.byte_count for line in lines) <= capture.options.max_bytes
+        assert [line.text for line in lines if line.is_cut] == [left_out(4_000_009 - kept_bytes(lines))]
+
+
+def kept_bytes(lines) -> int:
+    return sum(line.byte_count for line in lines if not line.is_cut)
+
+
+async def test_a_child_without_end_holds_up_neither_the_loop_nor_the_end_of_its_instance(tmp_path):
+    with written(tmp_path) as file:
+        capture = taker()
+        with capturing(capture, is_alone=True):
+            child = await asyncio.create_subprocess_exec("yes")
+            await asyncio.to_thread(wait_until, capture.take, what="it is heard")
+        child.kill()
+        await child.wait()
+        os.truncate(file, 0)
+
+
+def test_who_opens_the_descriptor_by_its_path_empties_nothing(tmp_path):
+    with written(tmp_path) as file:
+        capture = taker()
+        with capturing(capture, is_alone=True):
+            script = "echo one; echo two > /dev/stdout; echo wrong > /dev/stderr; echo three"
+            subprocess.run(["/bin/sh", "-c", script], check=True)
+        lines = capture.take(is_over=True)
+        assert (texts(lines, OUT), texts(lines, ERR)) == (["one", "two", "three"], ["wrong"])
+        assert sorted(file.read_text().split()) == ["one", "three", "two", "wrong"]
+
+
+def test_an_instance_that_closes_its_descriptor_gets_it_back(tmp_path):
+    with written(tmp_path) as file:
+        capture = taker()
+        with capturing(capture, is_alone=True):
+            os.write(1, b"said\n")
+            os.close(1)
+        os.write(1, b"after\n")
+        assert (texts(capture.take(is_over=True), OUT), file.read_text()) == (["said"], "said\nafter\n")
 
 
 def test_an_instance_nested_in_it_takes_its_own_and_nothing_twice(tmp_path):
@@ -153,16 +208,40 @@ def test_an_instance_nested_in_it_takes_its_own_and_nothing_twice(tmp_path):
         assert file.read_text().split() == ["outer", "inner"]
 
 
-def test_what_outlives_its_instance_is_passed_on_and_taken_with_the_next_one(tmp_path):
+def test_what_a_process_left_behind_writes_is_passed_on_and_not_taken_for_what_comes_next(tmp_path):
     with written(tmp_path) as file:
         with capturing(taker(), is_alone=True):
-            kept = os.dup(1)
-        os.write(kept, b"late\n")
-        assert file.read_text() == ""
+            behind = subprocess.Popen(["/bin/sh", "-c", "read go; echo of another"], stdin=subprocess.PIPE)
         capture = taker()
         with capturing(capture, is_alone=True):
-            os.close(kept)
-        assert (texts(capture.take(is_over=True), OUT), file.read_text()) == (["late"], "late\n")
+            behind.communicate(b"go\n")
+            wait_until(lambda: "of another" in file.read_text(), what="it is passed on")
+            say("own")
+        assert (texts(capture.take(is_over=True), OUT), file.read_text()) == (["own"], "of another\nown\n")
+
+
+def test_what_a_thread_left_behind_prints_is_not_taken_for_what_comes_next(tmp_path):
+    with written(tmp_path) as file:
+        go = threading.Event()
+        with capturing(taker(), is_alone=True):
+            behind = threading.Thread(target=lambda: (go.wait(), say("of another")))
+            behind.start()
+        capture = taker()
+        with capturing(capture, is_alone=True):
+            go.set()
+            behind.join()
+            say("own")
+        assert (texts(capture.take(is_over=True), OUT), file.read_text()) == (["own"], "of another\nown\n")
+
+
+def test_a_thread_of_a_pool_that_had_nothing_to_do_is_taken(tmp_path):
+    with written(tmp_path), ThreadPoolExecutor(1) as pool:
+        for text in ("first", "second"):
+            capture = taker()
+            with capturing(capture, is_alone=True):
+                pool.submit(say, text).result()
+            assert texts(capture.take(is_over=True), OUT) == [text]
+            wait_until(lambda: not set(pool._threads) & set(busy_threads()), what="it rests")
 
 
 def test_without_a_descriptor_left_it_is_as_beside_others(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import asyncio
 import io
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
@@ -18,8 +19,8 @@ from orchestrator.execution.lane import Options
 from orchestrator.execution.stepping import local_lane
 from orchestrator.observers.composite import CompositeObserver
 from orchestrator.observers.event import InstanceLogEvent, Phase
-from rollforward import instance_logger
-from tests.unit.test_instance_events import Item, Items, Listening, Rows, deep, told_soon, wide
+from rollforward import current_attempt_index, instance_logger
+from tests.unit.test_instance_events import RETRY, Item, Items, Listening, Rows, deep, item_graph, told_soon, wide
 
 __all__ = ["told_soon"]
 
@@ -87,6 +88,33 @@ async def test_nested_instances_have_lines_of_their_own(run_on: str):
         ("rows/each", (1, 0)): ["item 2"],
         ("rows/each", (1, 1)): ["item 3"],
     }
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+async def test_a_line_says_which_node_and_which_try_wrote_it(is_plain: bool):
+    def plain(state: Item) -> dict[str, int]:
+        say("try", current_attempt_index())
+        logging.getLogger("own").warning("logged")
+        if current_attempt_index() == 0:
+            raise ValueError("not yet")
+        say("no end", end="")
+        thread = threading.Thread(target=say, args=("by itself",))
+        thread.start()
+        thread.join()
+        return {"out": state.item}
+
+    async def node(state: Item) -> dict[str, int]:
+        return plain(state)
+
+    graph = wide(subgraph=item_graph(plain if is_plain else node, middleware=[RETRY]))
+    rows = await logged(graph, Items(items=[5]))
+    assert [(row.text, row.inner_node, row.attempt) for row in rows] == [
+        ("try 0", "each/one", 0),
+        ("logged", "each/one", 0),
+        ("try 1", "each/one", 1),
+        ("logged", "each/one", 1),
+        ("no end", "each/one", 1),
+    ]
 
 
 @pytest.mark.parametrize("policy", ["collect", "fail_fast"])
@@ -162,7 +190,8 @@ async def test_the_logger_of_an_instance_says_where_it_is(caplog: pytest.LogCapt
         rows = await logged(wide(log, key=str), Items(items=[7]), correlation_id="c")
     assert [(row.level, row.logger, row.text) for row in rows] == [("INFO", "rollforward.instance", "hello")]
     (record,) = [record for record in caplog.records if record.message == "hello"]
-    facts = {"run_id": "r", "correlation_id": "c", "node": "each", "index": 0, "item_key": "7", "delivery": 1}
+    place = {"node": "each/one", "index": 0, "item_key": "7", "delivery": 1, "attempt": 0}
+    facts = {"run_id": "r", "correlation_id": "c", **place}
     assert {name: getattr(record, name) for name in facts} == facts
 
 
@@ -182,6 +211,15 @@ async def test_lines_are_written_by_the_end_of_the_run():
     await graph.invoke(Items(items=[1]), observers=[observer], invocation_id="r")
     await graph.drain()
     assert [row.text for row in await LoggingObserver(store).get_logs("r")] == ["item 1"]
+
+
+async def test_names_that_no_database_can_keep_are_escaped():
+    async def log(_state: Item) -> dict[str, int]:
+        logging.getLogger("bad\0name").error("said")
+        return {"out": 1}
+
+    (row,) = await logged(wide(log, key=lambda _item: "a\0b"), Items(items=[1]))
+    assert (row.key, row.logger, row.text) == ("a\\0b", "bad\\0name", "said")
 
 
 async def test_a_store_that_is_away_disturbs_no_run_and_is_spoken_of(caplog: pytest.LogCaptureFixture):
