@@ -43,6 +43,18 @@ def refusing(what: str) -> Iterator[None]:
         raise ValueError(f"not {what}: {error!r}") from error
 
 
+def read_time(text: str) -> datetime:
+    """A time in ISO 8601.
+
+    Raises:
+        ValueError: it is none, or does not say its time zone.
+    """
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(f"{at} without a time zone")
+    return at
+
+
 def sound(record: R) -> R:
     """Give back a dataclass's instance, each field of which is what it is declared to be.
 

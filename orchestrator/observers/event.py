@@ -90,7 +90,9 @@ class NodeEvent(Event):
     """An attempt at a node has started, or is over: then with the state after it, or with the error.
 
     `step` counts the executed nodes of an invocation and is the same in all events of one execution. `parent_states`
-    are the states of the enclosing graphs when this one was entered, outermost first.
+    are the states of the enclosing graphs when this one was entered, outermost first. `at` is by the clock of where it
+    ran; `delivery` and `worker` are those of the instance that it ran in, 0 and None outside any; an attempt that is
+    over says how long it took.
     """
 
     phase: Phase
@@ -99,6 +101,10 @@ class NodeEvent(Event):
     post_state: Any = None
     error: BaseException | None = None
     parent_states: tuple[Any, ...] = ()
+    at: datetime = field(default_factory=lambda: datetime.now(UTC), compare=False)
+    duration_seconds: float | None = field(default=None, compare=False)
+    delivery: int = 0
+    worker: str | None = None
 
     @property
     def phases(self) -> frozenset[Phase]:

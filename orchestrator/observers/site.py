@@ -1,6 +1,7 @@
 """Where user code runs, so that what happens there can be told: a node attempt, a whole instance, a whole branch."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ class Site:
     span: Span = field(default=NO_SPAN, init=False)
     tries: int = field(default=0, init=False)
     _pre_state: Any = None
+    _began: float = 0.0
     _is_open: bool = False
     _error: BaseException | None = None
 
@@ -60,6 +62,7 @@ class Site:
             self.step = self.frame.emitter.next_step()
         self.attempt_index = current_attempt_index()
         self._pre_state, self._is_open, self._error = state, True, None
+        self._began = time.perf_counter()
         self.span = self._opened_span()
         self._emit(Phase.STARTED)
 
@@ -144,8 +147,15 @@ class Site:
             post_state=post_state,
             error=error,
             parent_states=self.frame.parents,
+            duration_seconds=None if phase is Phase.STARTED else time.perf_counter() - self._began,
+            **self._delivered(),
         )
         self.frame.emitter.emit(event, self.frame.namespace)
+
+    def _delivered(self) -> dict[str, Any]:
+        """The delivery of the instance that this is in; nothing outside any."""
+        voice = self.frame.voice
+        return {} if voice is None else {"delivery": voice.work.delivery, "worker": voice.worker}
 
     def _facts(self) -> dict[str, Any]:
         frame = self.frame

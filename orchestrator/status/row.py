@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from orchestrator.error_record import ErrorRecord
@@ -24,9 +24,9 @@ class StatusRow:
         lineage: the instances and branches around this place, outermost first; an instance itself is the last.
         index: that of the innermost instance; None outside any.
         attempt: which try it is, from 0, under retry middleware.
-        delivery: how often a worker was handed the instance; 0 for a node, and where nobody was.
+        delivery: how often a worker was handed the instance; 0 outside any, and where nobody was.
         at: by the clock of the process where it happened.
-        duration_seconds: of an instance that has ended.
+        duration_seconds: of an instance or an attempt at a node that has ended.
     """
 
     run_id: str
@@ -108,7 +108,10 @@ def _of_node(event: NodeEvent) -> StatusRow:
         index=event.fan_out_index,
         state=state,
         attempt=event.attempt_index,
-        at=datetime.now(UTC),
+        delivery=event.delivery,
+        worker=event.worker,
+        at=event.at,
+        duration_seconds=event.duration_seconds,
         error_category=category,
         error_type=kind,
         error_message=message,

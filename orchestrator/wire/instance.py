@@ -1,12 +1,11 @@
 """How the states of instances travel."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from orchestrator.error_record import ErrorRecord
 from orchestrator.observers.event import InstanceEvent, InstanceState
-from orchestrator.reading import sound
+from orchestrator.reading import read_time, sound
 from orchestrator.wire.origin import Origin
 
 _PLAIN = ("state", "key", "attempts", "delivery", "worker", "duration_seconds")
@@ -31,17 +30,10 @@ def instance_event(told: Mapping[str, Any], place: Mapping[str, Any], _origin: O
         **{name: told[name] for name in _PLAIN if name != "state"},
         state=InstanceState(told["state"]),
         tags=told["tags"],
-        at=_aware(told["at"]),
-        started_at=None if started_at is None else _aware(started_at),
+        at=read_time(told["at"]),
+        started_at=None if started_at is None else read_time(started_at),
         error=None if error is None else ErrorRecord.from_json(error),
     )
     if not event.fan_out_index_chain or event.fan_out_index_chain[-1] is None:
         raise ValueError("its index")
     return sound(event)
-
-
-def _aware(text: str) -> datetime:
-    at = datetime.fromisoformat(text)
-    if at.tzinfo is None:
-        raise ValueError(f"{at} without a time zone")
-    return at

@@ -1,6 +1,8 @@
 """How events of nodes travel."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -10,8 +12,18 @@ from orchestrator.error_record import CauseLink, ErrorRecord
 from orchestrator.middleware.cause_chain import error_record
 from orchestrator.middleware.rebuilding import rebuilt
 from orchestrator.observers.event import CaughtException, FailureIsolatedEvent, NodeEvent, Phase
-from orchestrator.reading import sound
+from orchestrator.reading import read_time, sound
 from orchestrator.wire.origin import Origin
+
+_PLAIN = ("duration_seconds", "delivery", "worker")
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    at: datetime
+    duration_seconds: float | None
+    delivery: int
+    worker: str | None
 
 
 def node_fields(event: NodeEvent) -> dict[str, Any]:
@@ -24,6 +36,8 @@ def node_fields(event: NodeEvent) -> dict[str, Any]:
         "post_state": None if event.post_state is None else codec.dump(event.post_state),
         "error": None if event.error is None else error_record(event.error).to_json(),
         "parent_states": [Codec.of(type(state)).dump(state) for state in event.parent_states],
+        "at": event.at.isoformat(),
+        **{name: getattr(event, name) for name in _PLAIN},
     }
 
 
@@ -40,7 +54,16 @@ def node_event(told: Mapping[str, Any], place: Mapping[str, Any], origin: Origin
         post_state=None if told["post_state"] is None else codec.load(told["post_state"]),
         error=None if told["error"] is None else rebuilt(sound(ErrorRecord.from_json(told["error"]))),
         parent_states=(*origin.parents, *own),
+        **_facts(told),
     )
+
+
+def _facts(told: Mapping[str, Any]) -> dict[str, Any]:
+    """When and by whom; a worker of an older version does not say."""
+    if "at" not in told:
+        return {}
+    facts = _Facts(read_time(told["at"]), **{name: told[name] for name in _PLAIN})
+    return {name: getattr(sound(facts), name) for name in ("at", *_PLAIN)}
 
 
 def failure_isolated_fields(event: FailureIsolatedEvent) -> dict[str, Any]:

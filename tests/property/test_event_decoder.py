@@ -134,6 +134,13 @@ def test_lines_of_a_worker_that_does_not_say_who_wrote_them_are_read() -> None:
     ]
 
 
+def test_an_attempt_that_an_older_worker_tells_says_nothing_of_its_delivery() -> None:
+    told = json.loads(TEXTS["node"])
+    for name in ("at", "duration_seconds", "delivery", "worker"):
+        del told[name]
+    assert not is_refused(json.dumps(told))
+
+
 @fuzzed
 @given(text=st.text(st.characters(exclude_categories=())))
 def test_any_text_is_refused(text: str) -> None:
