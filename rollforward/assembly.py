@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -30,7 +30,7 @@ from orchestrator.observers.observation import Observation
 from orchestrator.seal import Seal
 from orchestrator.tracing.tracing import Tracing, Untraced
 from rollforward.liveness import is_dead
-from rollforward.observers import opened_observers
+from rollforward.observers import OpenedObservers, opened_observers
 from workers.code_version import code_version
 from workers.dispatch import CeleryExecutor
 from workers.opening import RedisNotNamed, open_worker_ledger
@@ -55,7 +55,8 @@ SHUTDOWN_SECONDS = 5.0
 class Assembly:
     """The parts of a process that drives runs; `workers` is there where instances go to workers.
 
-    `provider` makes the spans where runs are traced: a process of ours offers it to what users instrument.
+    `provider` makes the spans where runs are traced: a process of ours offers it to what users instrument. `observers`
+    say at the end what they did not keep.
     """
 
     store: CheckpointStore
@@ -63,6 +64,7 @@ class Assembly:
     orchestrator: Orchestrator
     workers: WorkerRegistry | None
     provider: "TracerProvider | None" = None
+    observers: OpenedObservers = field(default_factory=OpenedObservers)
 
 
 @asynccontextmanager
@@ -88,12 +90,12 @@ async def assembled(settings: Settings, executor: ExecutorName, *, meter: Meter 
         else:
             stack.callback(workers.close)
             lane = await stack.enter_async_context(_celery_lane(settings, workers))
-        observers = await stack.enter_async_context(opened_observers(settings))
-        observation = Observation.by(observers).beside(Observation(tracing=tracing))
+        observers = await stack.enter_async_context(opened_observers(settings, meter))
+        observation = Observation.by(observers.keepers).beside(Observation(tracing=tracing))
         options = _options(settings, meter)
         orchestrator = Orchestrator(store, lane=lane, options=options, is_dead=is_dead, observation=observation)
         provider = None if traced is None else traced.provider
-        yield Assembly(store, lane, orchestrator, workers, provider=provider)
+        yield Assembly(store, lane, orchestrator, workers, provider=provider, observers=observers)
 
 
 def open_orchestrator_ledger(settings: Settings) -> RedisLedger:

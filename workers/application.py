@@ -91,7 +91,7 @@ def _trace(runtime: CurrentRuntime) -> None:
         raise SystemExit(f"rollforward: {error}") from error
     if traced is not None:
         runtime.trace(traced)
-        trace_worker(traced)
+        trace_worker(traced, runtime.metering.of_this_process)
 
 
 def _serve_metrics(settings: Settings, runtime: CurrentRuntime) -> None:

@@ -1,6 +1,6 @@
 """Celery's own spans, and the way of a trace with the messages."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,8 @@ from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.trace import NonRecordingSpan, TracerProvider, set_span_in_context
 
 from backends.telemetry.otel.carrier import CORRELATION, read_origin
+from orchestrator.metrics.meter import Meter
+from orchestrator.metrics.metric import WORKER_SPANS_DROPPED
 from workers.tasks import TASK_NAME
 
 if TYPE_CHECKING:
@@ -82,16 +84,23 @@ def offer(provider: TracerProvider | None) -> None:
         trace.set_tracer_provider(provider)
 
 
-def trace_worker(traced: "TracedWorker") -> None:
+def trace_worker(traced: "TracedWorker", meter_of_process: Callable[[], Meter]) -> None:
     """Trace the tasks of this worker, and export what a task has made before its message is acknowledged."""
     trace_celery(traced)
     offer(traced)
 
-    def flush(**_: Any) -> None:
-        traced.flush()
+    def after_task(**_: Any) -> None:
+        flush(traced, meter_of_process())
 
     # After the instrumentor's own, which ends the span of the task.
-    signals.task_postrun.connect(flush, weak=False)
+    signals.task_postrun.connect(after_task, weak=False)
+
+
+def flush(traced: "TracedWorker", meter: Meter) -> None:
+    """Export what has ended in this process, and count what no collector took."""
+    dropped = traced.flush()
+    if dropped:
+        meter.add(WORKER_SPANS_DROPPED, (), dropped)
 
 
 @contextmanager

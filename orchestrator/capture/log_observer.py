@@ -6,51 +6,40 @@ from itertools import chain
 from orchestrator.capture.log_store import LogRow, LogStore, read_logs
 from orchestrator.observers.event import Event, InstanceLogEvent, InvocationEvent, Phase
 from orchestrator.observers.outbox import Outbox
+from orchestrator.observers.writing import WritingObserver
 from orchestrator.status.row import sound_text
 
 FLUSH_SECONDS = 0.5
 
 
-class LoggingObserver:
+class LoggingObserver(WritingObserver):
     """An observer that writes what instances print and log, and the tracebacks they end with, to a store.
 
     One serves any number of runs at once. Rows are written in batches, every `flush_interval` seconds and at the end of
     each invocation. While the store is away they wait, and `health` says why; those that were given up are counted in
-    `dropped`. None of this disturbs a run. Close it when it is not used any more.
+    `dropped`. None of this disturbs a run. Close it when it is not used any more, after the graph's `drain`: what it is
+    told later is dropped.
     """
 
     phases = frozenset({Phase.LOGGED, Phase.INVOCATION})
 
     def __init__(self, store: LogStore, *, flush_interval: float = FLUSH_SECONDS) -> None:
         self._store = store
-        self._outbox: Outbox[LogRow] = Outbox(store.append, what="log lines", every_seconds=flush_interval)
-
-    @property
-    def dropped(self) -> int:
-        """How many lines were given up."""
-        return self._outbox.dropped
-
-    @property
-    def health(self) -> str | None:
-        """Why lines wait; None while they are written."""
-        return self._outbox.health
+        outbox: Outbox[LogRow] = Outbox(store.append, what="log lines", every_seconds=flush_interval)
+        super().__init__(store, outbox)
 
     async def __call__(self, event: Event) -> None:
         match event:
             case InstanceLogEvent():
                 self._outbox.add(_rows(event))
+                await self._outbox.keep_up()
             case InvocationEvent(has_ended=True):
                 await self._outbox.flush()
 
     async def get_logs(self, run: str, *, index: int | None = None, node: str | None = None) -> list[LogRow]:
         """What the instances of a run have put out so far, see `read_logs`; what waits is written before."""
-        await self._outbox.flush()
+        await self.flush()
         return await read_logs(self._store, run, index=index, node=node)
-
-    async def close(self) -> None:
-        """Write what waits and close the store."""
-        await self._outbox.close()
-        await self._store.close()
 
 
 def _rows(event: InstanceLogEvent) -> Iterator[LogRow]:

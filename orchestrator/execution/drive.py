@@ -83,19 +83,24 @@ class Drive(Generic[StateT]):
         self._fan_outs: RecordedFanOuts | None = None
         self._walking: asyncio.Task[StateT] | None = None
         self._stopped_by: RollforwardError | None = None
+        self._listeners = Listeners(graph, self._observation.subscriptions)
         self._emitter: Emitter = Unheard()
         self._came_to = InvocationState.LEFT
         self.status = RunStatus.RUNNING
 
     @property
     def health(self) -> str | None:
+        """What the run waits for, or else what those who look at it do."""
+        return self._pause or self._listeners.health
+
+    @property
+    def _pause(self) -> str | None:
         told = (self._patience.health, *(recorder.health for recorder in self._recorders.values()))
         return next((health for health in told if health is not None), None)
 
     def _told_health(self) -> str | None:
-        health = self.health
-        self._options.meter.set(metric.PAUSED, int(health is not None), (self._graph.name,), of=self)
-        return health
+        self._options.meter.set(metric.PAUSED, int(self._pause is not None), (self._graph.name,), of=self)
+        return self.health
 
     @property
     def counts(self) -> tuple[FanOutCount, ...]:
@@ -207,8 +212,7 @@ class Drive(Generic[StateT]):
 
     def _delivery(self, *, step: int) -> Delivery:
         """The queue of this invocation's events, which outlives it until all is told."""
-        listeners = Listeners(self._graph, self._observation.subscriptions)
-        delivery = Delivery(listeners.of, wanted=listeners.wanted, step=step)
+        delivery = Delivery(self._listeners.of, wanted=self._listeners.wanted, step=step)
         know(self._own.invocation_id, delivery)
         self._graph.deliveries.add(delivery)
         return delivery

@@ -117,6 +117,12 @@ PAUSED = Metric(
     "Runs that wait for a worker, a service, or room in the ledger; `rollforward status` says for which.",
     ("graph",),
 )
+ROWS_DROPPED = Metric(
+    "rollforward_rows_dropped_total",
+    Kind.COUNTER,
+    "Status rows and lines of output that were given up, because they could not be written.",
+    ("rows",),
+)
 WORKER_DELIVERIES = Metric(
     "rollforward_worker_deliveries_total", Kind.COUNTER, "Instances that this worker claimed.", ("graph",)
 )
@@ -146,6 +152,10 @@ WORKER_REFUSED = Metric(
     ("worker",),
 )
 
+WORKER_SPANS_DROPPED = Metric(
+    "rollforward_worker_spans_dropped_total", Kind.COUNTER, "Spans of this worker that no collector took."
+)
+
 METRICS_OF_ORCHESTRATORS = (
     QUEUED,
     REQUEUED,
@@ -165,7 +175,15 @@ METRICS_OF_ORCHESTRATORS = (
     RUNS_DRIVEN,
     FENCED,
     PAUSED,
+    ROWS_DROPPED,
 )
-METRICS_OF_WORKER_PROCESSES = (WORKER_DELIVERIES, WORKER_REPORTS, WORKER_DECLINED, WORKER_LEASES, BEAT_GAP)
+METRICS_OF_WORKER_PROCESSES = (
+    WORKER_DELIVERIES,
+    WORKER_REPORTS,
+    WORKER_DECLINED,
+    WORKER_LEASES,
+    BEAT_GAP,
+    WORKER_SPANS_DROPPED,
+)
 METRICS_OF_WORKERS = (WORKER_SLOTS, WORKER_FREE, WORKER_REFUSED)
 METRICS = (*METRICS_OF_ORCHESTRATORS, *METRICS_OF_WORKER_PROCESSES, *METRICS_OF_WORKERS)

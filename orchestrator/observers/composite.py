@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from orchestrator.observers.event import Event, Phase
-from orchestrator.observers.subscription import Observer, Subscription
+from orchestrator.observers.subscription import Observer, Subscription, health_of
 from orchestrator.tracing.tracing import Tracing
 
 log = logging.getLogger(__name__)
@@ -38,17 +38,15 @@ class CompositeObserver:
         """How often each of the children has raised, in their order."""
         return tuple(self._failed[id(child)] for child in self.children)
 
+    @property
+    def health(self) -> str | None:
+        """Why a child is behind, the first of those that say so."""
+        return health_of(self.children)
+
     async def __call__(self, event: Event) -> None:
         for child in self._told:
-            if child.wants(event):
-                await self._tell(child, event)
-
-    async def _tell(self, child: Subscription, event: Event) -> None:
-        try:
-            await child.observer(event)
-        except Exception:
-            self._failed[id(child.observer)] += 1
-            log.exception("observer failed", extra={"run_id": event.run_id, "observer": repr(child.observer)})
+            if child.wants(event) and not await child.tell(event):
+                self._failed[id(child.observer)] += 1
 
     async def flush(self) -> None:
         """Have every child write what it keeps for later, where it does."""

@@ -1,16 +1,17 @@
 """One strictly serial queue of events for each invocation."""
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from orchestrator.observers.emitter import Home, Path
 from orchestrator.observers.event import Event, Phase
 from orchestrator.observers.subscription import Subscription
 
-log = logging.getLogger(__name__)
+AT_ONCE = 200
+"""So many are told before others have their turn."""
 
 Audience = Callable[[Path], Iterator[Subscription]]
 """Who is told of events of the graph with that namespace, in the order of telling."""
@@ -36,7 +37,7 @@ class Delivery:
         self._audience = audience
         self._home = Home()
         self._step = step
-        self._waiting: deque[tuple[Event, list[Subscription]]] = deque()
+        self._waiting: deque[tuple[Iterable[Event], list[Subscription]]] = deque()
         self._announced = 0
         self._delivered = 0
         self._task: asyncio.Task[None] | None = None
@@ -46,6 +47,11 @@ class Delivery:
     @property
     def undelivered_count(self) -> int:
         return self._announced - self._delivered
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the thread that it tells events in, which alone can wait for it."""
+        return not self._home.is_elsewhere
 
     def wants(self, phase: Phase) -> bool:
         return phase in self.wanted
@@ -58,13 +64,16 @@ class Delivery:
         if self._home.is_elsewhere:
             self._home.call(self.emit, event, path)
             return
-        told = [subscription for subscription in self._audience(path) if subscription.wants(event)]
-        if not told:
+        self._announce((event,), event, path, count=1)
+
+    def emit_many(self, events: Iterable[Event], path: Path, *, count: int) -> None:
+        if self._home.is_elsewhere:
+            self._home.call(self.emit_many, events, path, count=count)
             return
-        self._announced += 1
-        self._waiting.append((event, told))
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._deliver())
+        made = iter(events)
+        for first in made:
+            self._announce(chain((first,), made), first, path, count=count)
+            return
 
     async def wait(self, *, timeout_seconds: float | None) -> DrainSummary:
         """Wait until all that is announced by now has been delivered."""
@@ -85,16 +94,49 @@ class Delivery:
         self._delivered = self._announced
         if self._task is not None:
             self._task.cancel()
+            self._task = None
+
+    def _announce(self, events: Iterable[Event], first: Event, path: Path, *, count: int) -> None:
+        told = [subscription for subscription in self._audience(path) if subscription.wants(first)]
+        if not told:
+            return
+        self._announced += count
+        self._waiting.append((events, told))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._deliver())
 
     async def _deliver(self) -> None:
+        this = asyncio.current_task()
+        try:
+            for event, told in self._next_events():
+                for subscription in told:
+                    await subscription.tell(event)
+                if self._task is not this:
+                    return
+                self._delivered += 1
+                await self._let_others_on()
+        finally:
+            if self._task is this:
+                # Cancelled before the last: nobody is to wait for what is told no more.
+                self._waiting.clear()
+                self._delivered = self._announced
+            await self._show_progress()
+
+    def _next_events(self) -> Iterator[tuple[Event, list[Subscription]]]:
         while self._waiting:
-            event, told = self._waiting.popleft()
-            for subscription in told:
-                await _tell(subscription, event)
-            self._delivered += 1
-            if self._awaited:
-                async with self._progressed:
-                    self._progressed.notify_all()
+            events, told = self._waiting.popleft()
+            for event in events:
+                yield event, told
+
+    async def _let_others_on(self) -> None:
+        await self._show_progress()
+        if self._delivered % AT_ONCE == 0:
+            await asyncio.sleep(0)
+
+    async def _show_progress(self) -> None:
+        if self._awaited:
+            async with self._progressed:
+                self._progressed.notify_all()
 
 
 async def drain(deliveries: Sequence[Delivery], *, timeout_seconds: float | None) -> DrainSummary:
@@ -109,11 +151,3 @@ async def drain(deliveries: Sequence[Delivery], *, timeout_seconds: float | None
             delivery.drop()
         return summary
     return DrainSummary()
-
-
-async def _tell(subscription: Subscription, event: Event) -> None:
-    try:
-        await subscription.observer(event)
-    except Exception:
-        # An observer must not disturb the run, nor keep the others from being told.
-        log.exception("observer failed", extra={"run_id": event.run_id, "observer": repr(subscription.observer)})

@@ -27,6 +27,11 @@ def know(invocation_id: str, delivery: Delivery) -> None:
     _deliveries[invocation_id] = delivery
 
 
+def deliveries_here() -> list[Delivery]:
+    """Those that this thread's invocations still have something to tell by."""
+    return [delivery for delivery in list(_deliveries.values()) if delivery.is_here and delivery.undelivered_count]
+
+
 async def drain_events_for(invocation_id: str, timeout: float | None = None) -> DrainSummary:
     """Wait until observers were told of every event of that invocation up to now, at most `timeout` seconds.
 

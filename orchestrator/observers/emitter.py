@@ -1,9 +1,10 @@
 """Where events go from the code that runs a node."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from threading import get_ident
 from typing import Any, Protocol
 
@@ -27,12 +28,12 @@ class Home:
         """Whether this is another thread."""
         return self._loop is not None and get_ident() != self._thread
 
-    def call(self, act: Callable[..., None], *arguments: Any) -> None:
+    def call(self, act: Callable[..., None], *arguments: Any, **named: Any) -> None:
         """Call `act` there, soon; before whatever this thread gives to that loop after it."""
         # Whoever would be told is gone with a loop that is closed.
         with suppress(RuntimeError):
             assert self._loop is not None
-            self._loop.call_soon_threadsafe(act, *arguments)
+            self._loop.call_soon_threadsafe(partial(act, *arguments, **named))
 
 
 class Emitter(Protocol):
@@ -51,6 +52,9 @@ class Emitter(Protocol):
     def emit(self, event: Event, path: Path) -> None:
         """Pass an event on; never blocks."""
 
+    def emit_many(self, events: Iterable[Event], path: Path, *, count: int) -> None:
+        """Pass so many events of one kind on, each made when its turn comes; never blocks."""
+
 
 @dataclass(slots=True)
 class Unheard:
@@ -67,6 +71,9 @@ class Unheard:
         return self.step - 1
 
     def emit(self, _event: Event, _path: Path) -> None:
+        return None
+
+    def emit_many(self, _events: Iterable[Event], _path: Path, *, count: int) -> None:
         return None
 
 
@@ -91,6 +98,10 @@ class Collected:
             self._home.call(self.emit, event, path)
         elif not self.wanted.isdisjoint(event.phases):
             self.events.append((event, path))
+
+    def emit_many(self, events: Iterable[Event], path: Path, *, count: int) -> None:
+        for event in events:
+            self.emit(event, path)
 
     def take(self) -> list[tuple[Event, Path]]:
         """The events since the last time."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.graph.enclosing import graphs_along, inner_graphs
 from orchestrator.observers.emitter import Path
 from orchestrator.observers.event import Phase
-from orchestrator.observers.subscription import Subscription
+from orchestrator.observers.subscription import Subscription, health_of
 
 if TYPE_CHECKING:
     from orchestrator.graph.graph import Graph
@@ -24,8 +24,12 @@ class Listeners:
     @property
     def wanted(self) -> frozenset[Phase]:
         """What anybody is told of."""
-        subscriptions = (*self._invocation, *chain.from_iterable(self._attached.values()))
-        return frozenset[Phase]().union(*(subscription.phases for subscription in subscriptions))
+        return frozenset[Phase]().union(*(subscription.phases for subscription in self._all()))
+
+    @property
+    def health(self) -> str | None:
+        """Why one of them is behind, as it says itself."""
+        return health_of(subscription.observer for subscription in self._all())
 
     def of(self, path: Path) -> Iterator[Subscription]:
         """Who is told of an event of the graph there: those of outer graphs, then of inner ones, then the call's."""
@@ -35,3 +39,6 @@ class Listeners:
                 yield from self._attached[id(graph)]
             told = graph
         yield from self._invocation
+
+    def _all(self) -> Iterator[Subscription]:
+        return chain(self._invocation, *self._attached.values())

@@ -1,10 +1,14 @@
 """Who is told what."""
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.observers.event import NODE_PHASES, Event, Phase
+
+log = logging.getLogger(__name__)
 
 Observer = Callable[[Event], Awaitable[None]]
 """`async (event) -> None`; what it raises is logged, and disturbs neither the run nor other observers."""
@@ -35,6 +39,22 @@ class Subscription:
     def wants(self, event: Event) -> bool:
         return not self.phases.isdisjoint(event.phases)
 
+    async def tell(self, event: Event) -> bool:
+        """Tell the observer, and say whether it took it: what it raises is logged, and is nobody else's matter."""
+        try:
+            await self.observer(event)
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
+            log.exception("observer failed", extra={"run_id": event.run_id, "observer": repr(self.observer)})
+            return False
+        return True
+
+
+def health_of(observers: Iterable[Any]) -> str | None:
+    """Why one of them is behind, the first that has a `health` and is."""
+    return next((health for one in observers if (health := getattr(one, "health", None)) is not None), None)
+
 
 class RemoveHandle:
     """Takes an observer off the graph that it was attached to."""
@@ -48,3 +68,9 @@ class RemoveHandle:
             if one in where:
                 where.remove(one)
         self._attached = ()
+
+
+def _is_cancelled() -> bool:
+    """Whether the task itself is to end; an observer may as well let out the cancellation of what it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

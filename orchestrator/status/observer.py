@@ -5,7 +5,8 @@ from typing import TypedDict, Unpack
 
 from orchestrator.observers.event import NODE_PHASES, Event, InstanceState, InvocationEvent, Phase
 from orchestrator.observers.outbox import Outbox
-from orchestrator.status.row import row_of
+from orchestrator.observers.writing import WritingObserver
+from orchestrator.status.row import StatusRow, row_of
 from orchestrator.status.rows import StatusRows
 from orchestrator.status.store import NodePath, StatusStore, get_status
 
@@ -24,13 +25,15 @@ class StatusQuery(TypedDict, total=False):
     index: int | None
 
 
-class StatusObserver:
+class StatusObserver(WritingObserver):
     """Appends a row to a store for every state that an instance comes to, in any number of invocations at once.
 
     Rows are written in batches, off the event loop: every `flush_interval` seconds, when `flush_every` wait, and when
-    an invocation has ended, before the next event of it is told. A batch that cannot be written is tried again; when
-    more than `most_waiting` rows wait, or at the end, those that are left are counted in `dropped` and logged.
-    `health` says why rows wait. A run never fails by it.
+    an invocation has ended, before the next event of it is told. A store that is slower than rows come is waited for by
+    whoever tells events, never by the run. A batch that cannot be written is tried again, and `health` says why rows
+    wait; when more than `most_waiting` do, the oldest are dropped. So is what is left at the end, and what is told
+    after `close`: await the graph's `drain` first. What is dropped is counted in `dropped` and logged. A run never
+    fails by it.
 
     Args:
         store: where rows are kept; it is closed with the observer.
@@ -54,13 +57,14 @@ class StatusObserver:
         self.store = store
         self.phases = frozenset({Phase.INSTANCE, Phase.INVOCATION}) | (NODE_PHASES if nodes else frozenset())
         self._flush_on_write = flush_on_write
-        self._outbox = Outbox(
+        outbox: Outbox[StatusRow] = Outbox(
             store.append,
             what="status rows",
             every_seconds=flush_interval,
             most_waiting=most_waiting,
             batch_rows=flush_every,
         )
+        super().__init__(store, outbox)
 
     async def __call__(self, event: Event) -> None:
         row = row_of(event)
@@ -69,25 +73,8 @@ class StatusObserver:
         has_ended = isinstance(event, InvocationEvent) and event.has_ended
         if has_ended or (row is not None and self._flush_on_write):
             await self._outbox.flush()
-
-    @property
-    def dropped(self) -> int:
-        """How many rows were given up."""
-        return self._outbox.dropped
-
-    @property
-    def health(self) -> str | None:
-        """Why rows cannot be written; None while they can."""
-        return self._outbox.health
-
-    async def flush(self) -> None:
-        """Write what waits, or leave it for later where that does not succeed."""
-        await self._outbox.flush()
-
-    async def close(self) -> None:
-        """Write what waits for the last time, and close the store."""
-        await self._outbox.close()
-        await self.store.close()
+        else:
+            await self._outbox.keep_up()
 
     async def get_status(self, **which: Unpack[StatusQuery]) -> StatusRows:
         """What became of instances and nodes so far, also in other processes; see the function of that name.

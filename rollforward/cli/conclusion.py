@@ -22,6 +22,8 @@ _SIGNAL_BASE = 128
 
 def report(conclusion: Conclusion, graph: "Graph", *, host: Host, address: str | None, output: str) -> int:
     """Print how the run ended and give the exit code; `address` is where its graph was found, if that was named."""
+    for loss in conclusion.losses:
+        click.echo(loss, err=True)
     if conclusion.left_by is not None:
         _tell_left(conclusion.run_id, host, address)
         return _SIGNAL_BASE + conclusion.left_by

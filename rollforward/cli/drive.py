@@ -43,7 +43,8 @@ class DrivenElsewhere(RollforwardError):
 class Conclusion:
     """How driving a run came to its end here: with a state, an error, or a signal that asked to leave.
 
-    `failed_count` is how many instances failed in a run that succeeded all the same, as far as was seen here.
+    `failed_count` is how many instances failed in a run that succeeded all the same, as far as was seen here; `losses`
+    are what observers did not keep, a sentence each.
     """
 
     run_id: str
@@ -53,6 +54,7 @@ class Conclusion:
     error: Exception | None = None
     left_by: signal.Signals | None = None
     failed_count: int = 0
+    losses: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """`rollforward resume`."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import click
@@ -117,4 +117,5 @@ async def _driven(host: Host, resumption: Resumption, *, style: str) -> Conclusi
             accept_code=resumption.accept_code,
             accept_older_record=resumption.accept_older_record,
         )
-        return await conclude(handle, host, style=style)
+        conclusion = await conclude(handle, host, style=style)
+    return replace(conclusion, losses=assembly.observers.losses())

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,8 @@ async def _driven(host: Host, new: NewRun, *, style: str) -> Conclusion:
         await ready(assembly, host, new.graph)
         await _submitted(assembly, host, new)
         handle = await assembly.orchestrator.start(new.run_id, new.graph)
-        return await conclude(handle, host, style=style)
+        conclusion = await conclude(handle, host, style=style)
+    return replace(conclusion, losses=assembly.observers.losses())
 
 
 async def _submitted(assembly: Assembly, host: Host, new: NewRun) -> None:

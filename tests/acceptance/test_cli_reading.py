@@ -76,6 +76,13 @@ def test_status_rows_that_are_not_kept_say_how_to_keep_them(cli):
         assert "ROLLFORWARD_STATUS" in reader.ok("status", "quiet", "--rows").stderr
 
 
+def test_status_rows_that_could_not_be_kept_are_counted_at_the_end_of_a_run_which_goes_well(cli):
+    away = replace(cli, environment={**cli.environment, "ROLLFORWARD_STATUS": "sqlite:////dev/null/rows.db"})
+    ended = away.ok("run", GRAPH, "--executor", "local", "--set", "numbers=[1]", "--run-id", "blind")
+    (said,) = [line for line in ended.stderr.splitlines() if "lost" in line]
+    assert said.startswith("3 status rows were lost: they could not be written by the end (")
+
+
 def test_items_print_one_object_per_instance(ended):
     items = ended.ok("items", "good", "-o", "jsonl").lines
     assert [item["fan_out_index"] for item in items] == [0, 1, 2]

@@ -1,5 +1,6 @@
 """Several observers as one: each is told what it wants, and none is in another's way."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -13,9 +14,13 @@ from tests.unit.test_instance_events import Items, Listening, wide
 
 
 class Raising(Listening):
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
     async def __call__(self, event: Event) -> None:
         await super().__call__(event)
-        raise RuntimeError("no")
+        raise self.error
 
 
 async def test_it_wants_what_any_child_wants_and_each_is_told_its_own():
@@ -35,8 +40,11 @@ async def test_it_wants_what_any_child_wants_and_each_is_told_its_own():
     assert plain == nodes.events
 
 
-async def test_a_child_that_raises_is_counted_and_logged_and_its_siblings_are_told(caplog: pytest.LogCaptureFixture):
-    first, raising, last = Listening(), Raising(), Listening()
+@pytest.mark.parametrize("error", [RuntimeError("no"), asyncio.CancelledError()])
+async def test_a_child_that_raises_is_counted_and_logged_and_its_siblings_are_told(
+    caplog: pytest.LogCaptureFixture, error: BaseException
+):
+    first, raising, last = Listening(), Raising(error), Listening()
     composite = CompositeObserver(first, raising, last)
     graph = wide()
     with caplog.at_level(logging.ERROR):

@@ -12,6 +12,10 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from backends.telemetry.otel.held import FIRST_PAUSE_SECONDS, MOST_SPANS, SPANS_PER_REQUEST, HeldSpans
+from backends.telemetry.otel.per_process import TracedWorker
+from backends.telemetry.prometheus import PrometheusMeter
+from orchestrator.metrics.metric import WORKER_SPANS_DROPPED
+from workers.tracing import flush
 
 
 class Shelf(SpanExporter):
@@ -195,6 +199,16 @@ def test_each_flush_says_how_many_were_dropped_since_the_last(held: Held) -> Non
             held.root("lost").end()
         told.append(held.spans.flush())
     assert told == [2, 0, 1]
+
+
+def test_a_worker_counts_the_spans_that_no_collector_took() -> None:
+    shelf, meter = Shelf(), PrometheusMeter([WORKER_SPANS_DROPPED])
+    traced = TracedWorker(lambda: shelf)
+    for is_away in (True, False):
+        shelf.is_away = is_away
+        traced.get_tracer("test").start_span("one").end()
+        flush(traced, meter)
+    assert meter.registry.get_sample_value(WORKER_SPANS_DROPPED.name) == 2
 
 
 def test_without_spans_the_collector_is_not_asked(held: Held) -> None:

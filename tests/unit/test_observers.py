@@ -333,16 +333,37 @@ async def test_an_error_inside_an_instance_keeps_its_category_on_the_way():
     assert [getattr(event.error, "category", None) for event in failed] == ["node_exception"]
 
 
-async def test_an_observer_that_raises_disturbs_nobody(caplog):
-    async def broken(_event: Event) -> None:
-        raise RuntimeError("no")
+async def failing(_event: Event) -> None:
+    raise RuntimeError("no")
 
+
+async def let_out_a_cancellation(_event: Event) -> None:
+    waited_for = asyncio.create_task(asyncio.sleep(60))
+    waited_for.cancel()
+    await waited_for
+
+
+@pytest.mark.parametrize("broken", [failing, let_out_a_cancellation])
+async def test_an_observer_that_raises_disturbs_nobody(caplog, broken):
     graph = chain("a").compile()
     graph.attach_observer(broken)
     with caplog.at_level(logging.ERROR):
-        seen = await recorded(graph)
+        seen = await asyncio.wait_for(recorded(graph), timeout=5)
     assert len(seen.events) == 2
     assert [record.getMessage() for record in caplog.records] == ["observer failed"] * 2
+
+
+async def test_an_observer_that_cancels_whoever_tells_it_keeps_nobody_waiting():
+    async def ending(_event: Event) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    graph = chain("a").compile()
+    graph.attach_observer(ending)
+    await graph.invoke()
+    assert not (await asyncio.wait_for(graph.drain(), timeout=5)).timeout_reached
 
 
 async def test_an_observer_is_told_of_the_phases_that_it_asked_for():
@@ -381,6 +402,26 @@ async def test_a_drain_that_takes_too_long_drops_the_rest_and_counts_it():
     held.set()
     await graph.invoke()
     assert (await graph.drain()).undelivered_count == 0
+
+
+async def test_whoever_waits_for_what_is_dropped_waits_no_more():
+    is_told = asyncio.Event()
+
+    async def stuck(_event: Event) -> None:
+        is_told.set()
+        await asyncio.Event().wait()
+
+    async def read(_state: Any) -> dict[str, Any]:
+        await drain_events_for(current_invocation_id() or "")
+        return {}
+
+    graph = chain("a", a=read).compile()
+    graph.attach_observer(stuck)
+    handle = await graph.start()
+    await is_told.wait()
+    await graph.drain(timeout=0.01)
+    await asyncio.wait_for(handle.result(), timeout=5)
+    await graph.drain(timeout=0.01)
 
 
 async def test_a_node_waits_for_the_events_before_it():

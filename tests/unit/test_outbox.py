@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 import pytest
 
+from backends.telemetry.prometheus import PrometheusMeter
 from orchestrator.errors import CallerError, CheckpointUnavailable
+from orchestrator.metrics.metric import ROWS_DROPPED
 from orchestrator.observers.outbox import Outbox
 
 
@@ -53,7 +56,7 @@ async def test_rows_of_a_store_that_is_away_wait_and_are_written_in_order_once_i
     await box.flush()
     box.add([3])
     await box.flush()
-    assert (store.rows, box.health, box.dropped) == ([], "away", 0)
+    assert (store.rows, box.health, box.dropped) == ([], "rows wait: away", 0)
     store.error = None
     await box.flush()
     assert (store.rows, box.health, box.dropped) == ([1, 2, 3], None, 0)
@@ -82,23 +85,96 @@ async def test_the_oldest_are_dropped_when_too_many_wait_and_are_counted_and_sai
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
+async def test_what_is_dropped_is_counted_by_the_meter_too(store):
+    meter = PrometheusMeter([ROWS_DROPPED])
+    box = outbox(store, every_seconds=60, most_waiting=3)
+    box.count_by(meter)
+    box.add(range(5))
+    assert meter.registry.get_sample_value(ROWS_DROPPED.name, {"rows": "rows"}) == 2
+    await box.close()
+
+
 async def test_what_cannot_be_written_at_the_end_is_counted(store):
     box = outbox(store, every_seconds=60)
     store.error = ValueError("a fault of its own")
     box.add([1, 2])
     await box.close()
-    assert (box.dropped, box.health) == (2, "a fault of its own")
+    assert (box.dropped, box.health) == (2, "rows wait: a fault of its own")
 
 
-async def test_what_a_store_refuses_keeps_nothing_behind_it_from_being_written(store):
-    box = outbox(store, every_seconds=60)
-    store.error = CallerError("no such character")
-    box.add([1])
-    await box.flush()
-    store.error = None
-    box.add([2])
+async def test_of_a_batch_that_a_store_refuses_only_the_rows_at_fault_are_given_up(store):
+    at_fault = {0, 77, 998, 999}
+
+    async def write(rows: Sequence[int]) -> None:
+        if at_fault & set(rows):
+            raise CallerError("no such character")
+        await store.write(rows)
+
+    box: Outbox[int] = Outbox(write, what="rows", every_seconds=60)
+    box.add(range(1200))
     await box.close()
-    assert (store.rows, box.dropped) == ([2], 1)
+    assert store.rows == [row for row in range(1200) if row not in at_fault]
+    assert box.dropped == len(at_fault)
+
+
+async def test_a_store_that_is_slower_than_rows_come_is_waited_for_and_one_that_is_away_is_not(store):
+    box = outbox(store, every_seconds=60, most_waiting=10)
+    for row in range(100):
+        box.add([row])
+        await box.keep_up()
+    await box.flush()
+    assert (box.dropped, store.rows) == (0, list(range(100)))
+    store.error = CheckpointUnavailable("away")
+    for row in range(100, 120):
+        box.add([row])
+        await asyncio.wait_for(box.keep_up(), timeout=5)
+    await box.close()
+    assert box.dropped == 20
+
+
+async def test_what_comes_after_the_end_is_counted_and_said(store, caplog):
+    box = outbox(store)
+    box.add([1])
+    closing = asyncio.create_task(box.close())
+    await asyncio.sleep(0)
+    box.add([2])
+    await closing
+    box.add([3])
+    assert (store.rows, box.dropped) == ([1], 2)
+    assert [record.getMessage() for record in caplog.records] == [
+        "rows dropped, they came after close(): await the graph's drain() before it"
+    ]
+
+
+@pytest.mark.parametrize("leave", ["close", "flush"])
+async def test_a_write_that_nobody_waits_for_any_more_is_not_done_twice(store, leave):
+    is_writing, go_on = asyncio.Event(), asyncio.Event()
+
+    async def write(rows: Sequence[int]) -> None:
+        # As a thread does, which goes on whoever leaves.
+        store.batches.append(list(rows))
+        is_writing.set()
+        await go_on.wait()
+
+    box: Outbox[int] = Outbox(write, what="rows", every_seconds=0)
+    box.add([1, 2])
+    flushing = [asyncio.create_task(box.flush())] if leave == "flush" else []
+    await is_writing.wait()
+    for one in flushing:
+        one.cancel()
+    closing = asyncio.create_task(box.close())
+    await asyncio.sleep(0)
+    go_on.set()
+    await closing
+    assert (store.rows, box.dropped) == ([1, 2], 0)
+
+
+async def test_many_that_are_dropped_are_said_again_when_they_are_ten_times_as_many(store, caplog):
+    box = outbox(store, every_seconds=60, most_waiting=1)
+    for row in range(151):
+        box.add([row])
+    await box.close()
+    assert [record.__dict__["count"] for record in caplog.records] == [1, 10, 100]
 
 
 def test_one_outbox_serves_one_loop_after_the_other(store):

@@ -97,6 +97,7 @@ def test_the_unit_of_every_metric_is_in_its_name():
         "state",
         "answer",
         "worker",
+        "rows",
     }
 
 

@@ -76,6 +76,12 @@ async def test_the_beginning_of_an_invocation_writes_nothing():
     await observer.close()
 
 
+async def test_a_store_that_is_up_loses_nothing_however_many_rows_come_at_once():
+    observer = StatusObserver(Failing(), flush_interval=LONG, flush_every=10, most_waiting=100)
+    await told(observer, *(instance(index) for index in range(1000)), ended())
+    assert (len(await observer.get_status()), observer.dropped) == (1000, 0)
+
+
 async def test_each_row_is_written_at_once_where_that_is_asked():
     store = Failing()
     await told(StatusObserver(store, flush_interval=LONG, flush_on_write=True), instance(0), instance(1))
