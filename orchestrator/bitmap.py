@@ -25,6 +25,12 @@ class Bitmap:
         self._count += 1
         return True
 
+    def copy(self) -> "Bitmap":
+        """The same members, whatever becomes of this one."""
+        other = Bitmap(self.size)
+        other._bits[:], other._count = self._bits, self._count
+        return other
+
     def discard(self, index: int) -> None:
         """Take `index` out; nothing happens where it is not in."""
         if index in self:

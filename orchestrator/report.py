@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Any
@@ -72,6 +72,11 @@ class Report:
     positions: tuple[Position, ...] = ()
     events: tuple[str, ...] = field(default=(), compare=False)
     metadata: Metadata = field(default_factory=dict, compare=False)
+
+    @property
+    def ended_at(self) -> datetime:
+        """By the clock of its worker."""
+        return self.started_at + timedelta(seconds=self.duration_seconds)
 
     @property
     def hash(self) -> str:

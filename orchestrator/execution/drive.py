@@ -81,7 +81,9 @@ class Drive(Generic[StateT]):
         self._patience = Patience()
         self._recorders: dict[str, Recorder] = {}
         self._fan_outs: RecordedFanOuts | None = None
+        self._task: asyncio.Task[object] | None = None
         self._walking: asyncio.Task[StateT] | None = None
+        self._is_left = False
         self._stopped_by: RollforwardError | None = None
         self._listeners = Listeners(graph, self._observation.subscriptions)
         self._emitter: Emitter = Unheard()
@@ -109,13 +111,17 @@ class Drive(Generic[StateT]):
     def stop(self, reason: RollforwardError) -> None:
         """End the drive for a reason that is not the graph's own."""
         self._stopped_by = self._stopped_by or reason
+        self._is_left = self._is_left or not isinstance(reason, RunCancelled)
         if self._walking is not None:
             self._walking.cancel()
 
     def leave(self) -> None:
         """Say that the drive is about to be given up for another to take: what runs in workers goes on."""
-        for recorder in self._recorders.values():
-            recorder.is_leaving = True
+        self._is_left = True
+
+    def _is_given_up(self) -> bool:
+        """Whether the run is left for another to take: somebody said so, or this drive itself is being cancelled."""
+        return self._is_left or (self._task is not None and self._task.cancelling() > 0)
 
     async def drive(self) -> StateT:
         """Step the graph to its end and give the run up with what it came to.
@@ -129,6 +135,7 @@ class Drive(Generic[StateT]):
             return await self._driven()
 
     async def _driven(self) -> StateT:
+        self._task = asyncio.current_task()
         lease = asyncio.create_task(
             keep_lease(self._store, self._own, self._options, health=self._told_health, stop=self.stop)
         )
@@ -170,7 +177,10 @@ class Drive(Generic[StateT]):
     async def _walk(self) -> StateT:
         steps = await self._patience.until_done(lambda: self._store.steps(self._run.run_id))
         rows = await self._patience.until_done(lambda: self._store.fan_outs(self._run.run_id))
-        journal = RunJournal(self._store, self._own, self._patience, steps=steps, fan_outs=rows)
+        is_after_end = self._run.status.has_ended
+        journal = RunJournal(
+            self._store, self._own, self._patience, steps=steps, fan_outs=rows, is_after_end=is_after_end
+        )
         self._fan_outs = RecordedFanOuts(
             self._store,
             self._own,
@@ -186,10 +196,7 @@ class Drive(Generic[StateT]):
         frame = self._frame(journal, emitter)
         stepping = stepping_lane(frame, self._options, keep=self._keep_inside)
         for run_on, lane in (("workers", self._lane), ("orchestrator", stepping)):
-            inner = InnerRecords(lane.ledger, self._store, journal, self._own)
-            self._recorders[run_on] = Recorder(
-                lane, self._store, self._own, self._options, inner=inner, created_at=self._run.created_at.isoformat()
-            )
+            self._recorders[run_on] = self._recorder(lane, journal)
         try:
             self._span = self._observation.tracing.invocation(frame)
             with within(self._span):
@@ -198,6 +205,17 @@ class Drive(Generic[StateT]):
                 return last
         finally:
             await stepping.executor.close()
+
+    def _recorder(self, lane: Lane, journal: RunJournal) -> Recorder:
+        return Recorder(
+            lane,
+            self._store,
+            self._own,
+            self._options,
+            inner=InnerRecords(lane.ledger, self._store, journal, self._own),
+            created_at=self._run.created_at.isoformat(),
+            is_left=self._is_given_up,
+        )
 
     async def _keep_inside(self, _run_id: str, held: Held, entries: Sequence[bytes]) -> bool:
         return await self._recorders["orchestrator"].keep_inside(held.slot, entries)
@@ -236,8 +254,6 @@ class Drive(Generic[StateT]):
                 log.warning("fenced", extra={"run_id": self._run.run_id, "epoch": self._own.epoch})
             case RunCancelled():
                 await self._cancel_instances()
-                if self._fan_outs is not None:
-                    self._fan_outs.stopped()
                 await self._end(RunStatus.CANCELLED)
             case Exception():
                 await self._end(RunStatus.FAILED, error_record(error))

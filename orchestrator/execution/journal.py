@@ -29,7 +29,8 @@ Place = tuple[tuple[str, ...], str]
 class RunJournal:
     """The journal of a run: one appended step a completed node, and what instances tell of themselves while they run.
 
-    `steps` and `fan_outs` are what the record holds when the run is taken up.
+    `steps` and `fan_outs` are what the record holds when the run is taken up; `is_after_end` where the invocation
+    before has ended, and has told what became of all its instances.
     """
 
     def __init__(
@@ -40,7 +41,9 @@ class RunJournal:
         *,
         steps: Sequence[Step],
         fan_outs: Sequence[FanOutRow],
+        is_after_end: bool = False,
     ) -> None:
+        self.is_after_end = is_after_end
         self._checkpointer = checkpointer
         self._ownership = ownership
         self._patience = patience

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.bitmap import Bitmap
 from orchestrator.checkpoint.protocol import CheckpointStore
 from orchestrator.checkpoint.row import Ownership
 from orchestrator.crashpoint import crashpoint
+from orchestrator.error_record import ErrorRecord
 from orchestrator.execution.frame import Frame
 from orchestrator.execution.lane import Options
 from orchestrator.execution.patience import Patience
@@ -58,10 +60,10 @@ class RecordedFanOuts:
         row = plan.row(position=self._journal.position, max_item_bytes=self._options.max_item_bytes)
         kept = await self._patience.until_done(lambda: self._store.open_fan_out(self._ownership, row))
         check_drift(plan, kept)
-        fan_out = await self._patience.until_done(lambda: self._taken_up(plan, frame))
+        fan_out, failures = await self._patience.until_done(lambda: self._taken_up(plan, frame))
         fan_out.measured = Measured(self._options.meter, fan_out.briefing.graph, plan.key.path)
         heard = ReportedEvents(frame, plan.state, row, tell_themselves=plan.node.run_on == "orchestrator")
-        await heard.rolled_forward(fan_out.recorded)
+        heard.rolled_forward(fan_out.recorded, failures)
         fan_out.heard = heard
         fan_out.span = current_span()
         fan_out.span.note({"fan_out.rolled_forward": len(fan_out.recorded)})
@@ -87,23 +89,21 @@ class RecordedFanOuts:
             for fan_out in self._seen.values()
         )
 
-    def stopped(self) -> None:
-        """Take note that the run was cancelled: nothing more comes of what is not recorded."""
-        for fan_out in self._seen.values():
-            fan_out.stopped()
-
-    async def _taken_up(self, plan: Plan, frame: Frame) -> OpenFanOut:
-        """The fan-out with what an earlier invocation has recorded of it."""
-        recorded, failed = Bitmap(plan.count), 0
+    async def _taken_up(self, plan: Plan, frame: Frame) -> tuple[OpenFanOut, dict[int, ErrorRecord]]:
+        """The fan-out with what an earlier invocation has recorded of it, and the failures among that."""
+        recorded, failures = Bitmap(plan.count), dict[int, ErrorRecord]()
         async for row in self._store.slots(self._ownership.run_id, plan.key.id):
-            recorded.add(row.report.slot.index)
-            failed += row.report.error is not None
+            index, error = row.report.slot.index, row.report.error
+            recorded.add(index)
+            if error is not None:
+                failures[index] = replace(error, traceback="")
         briefing = brief(plan, frame, max_result_bytes=self._options.max_item_bytes)
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         inside = {index: one for index, one in self._journal.inside(plan.key).items() if index not in recorded}
-        fan_out = OpenFanOut(plan, briefing, recorded, ended, failed_count=failed, inside=inside)
+        fan_out = OpenFanOut(plan, briefing, recorded, ended, failed_count=len(failures), inside=inside)
+        fan_out.is_after_end = self._journal.is_after_end
         fan_out.deliveries = await self._deliveries(fan_out.id)
-        return fan_out
+        return fan_out, failures
 
     async def _deliveries(self, fan_out: str) -> Deliveries:
         run_id = self._ownership.run_id

@@ -54,6 +54,11 @@ class EventsTold:
     events: tuple[str, ...]
 
 
+def told_with(report: Report) -> EventsTold:
+    """The last that an instance has told."""
+    return EventsTold(report.invocation_id, report.delivery, report.events)
+
+
 Entry = NestedOpened | NestedReported | NodeCompleted | EventsTold
 
 

@@ -32,8 +32,11 @@ class Heard(Protocol):
     def lost(self, loss: Loss) -> None:
         """A delivery of an instance was lost."""
 
-    def stopped(self, deliveries: Mapping[int, int]) -> None:
-        """The fan-out was stopped: nothing more comes of these instances, which were queued for these deliveries."""
+    def stopped(self, deliveries: Mapping[int, int], workers: Mapping[int, str]) -> None:
+        """The fan-out was stopped: nothing more comes of these instances, which were queued for these deliveries.
+
+        `workers` had begun some of them, by index.
+        """
 
 
 class Unheard:
@@ -60,5 +63,5 @@ class Unheard:
     def lost(self, _loss: Loss) -> None:
         return None
 
-    def stopped(self, _deliveries: Mapping[int, int]) -> None:
+    def stopped(self, _deliveries: Mapping[int, int], _workers: Mapping[int, str]) -> None:
         return None

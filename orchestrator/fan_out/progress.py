@@ -32,8 +32,9 @@ class OpenFanOut:
     never will be. `failure` is the first failure under `fail_fast`. `heard` is told of all that is recorded, once.
     `inside` is what is recorded inside instances that are not recorded themselves. `sizes` are the bytes of the
     items that the ledger holds, as far as they are known: 0 for what an earlier owner has queued. `queued_for` is the
-    delivery that each slot which has not ended was queued for. `span` is that of the fan-out node's attempt, `written`
-    is what its instances have added to the metadata.
+    delivery that each slot which has not ended was queued for, as was told; `is_after_end` where the invocation before
+    has told that nothing more comes of what it had queued; `workers` had begun what ran when the fan-out was stopped.
+    `span` is that of the fan-out node's attempt, `written` is what its instances have added to the metadata.
     """
 
     plan: Plan
@@ -42,6 +43,7 @@ class OpenFanOut:
     ended: asyncio.Future[None]
     failed_count: int = 0
     is_announced: bool = False
+    is_after_end: bool = False
     failure: Report | None = None
     gives_up_at: float | None = None
     outstanding: dict[int, Slot] = field(default_factory=dict)
@@ -57,6 +59,7 @@ class OpenFanOut:
     sizes: dict[int, int] = field(default_factory=dict)
     measured: Measured = field(default_factory=Measured)
     queued_for: dict[int, int] = field(default_factory=dict)
+    workers: dict[int, str] = field(default_factory=dict)
     span: Span = NO_SPAN
     written: Gathered = field(default_factory=Gathered)
     _next: Iterator[int] = field(init=False)
@@ -105,8 +108,10 @@ class OpenFanOut:
         self.sizes.update((one.slot.index, 0) for one in left)
         self.outstanding.update((one.slot.index, one.slot) for one in left)
         for one in left:
+            is_waiting = one.state is LiveState.QUEUED
             # Whoever queued it has told of it.
-            self.queued_for[one.slot.index] = one.delivery + (one.state is LiveState.QUEUED)
+            if not (is_waiting and self.is_after_end):
+                self.queued_for[one.slot.index] = one.delivery + is_waiting
         self.bring_back(one.slot for one in left if one.state is LiveState.QUEUED)
 
     def take(self, limit: int, due_at: float) -> list[Slot]:
@@ -133,7 +138,7 @@ class OpenFanOut:
     def stopped(self) -> None:
         """Nothing more comes of what was queued and has not ended."""
         left, self.queued_for = self.queued_for, {}
-        self.heard.stopped(left)
+        self.heard.stopped(left, self.workers)
 
     def bring_back(self, slots: Iterable[Slot]) -> None:
         """Queue these once more, before anything new."""
@@ -160,6 +165,7 @@ class OpenFanOut:
             self.queued_for.pop(slot.index, None)
             self.heard.ended(row.report)
             self.span.saved(slot.index, row.report.delivery)
+            self.failed_count += row.report.error is not None
             if row.report.metadata:
                 self.written.add(slot.index, row.report.metadata)
         self.unclosed[slot.index] = slot
@@ -168,11 +174,10 @@ class OpenFanOut:
         # It was not to blame: it has ended while it waited to run alone.
         self.suspects.pop(slot.index, None)
         if row.is_contribution:
-            is_new = self.recorded.add(slot.index)
+            self.recorded.add(slot.index)
             self.inside.pop(slot.index, None)
-            self.failed_count += is_new and row.report.error is not None
-        elif row.report.error is not None and self.failure is None:
-            self.failure = row.report
+        elif row.report.error is not None:
+            self.failure = self.failure or row.report
 
     def item(self, slot: Slot, progress: tuple[bytes, ...]) -> QueuedItem:
         plan = self.plan

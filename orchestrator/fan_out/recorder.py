@@ -5,7 +5,7 @@ import contextlib
 import contextvars
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from orchestrator.checkpoint.protocol import Checkpointer
 from orchestrator.checkpoint.row import Ownership, SlotRow
@@ -15,6 +15,7 @@ from orchestrator.execution.cancelling import ended
 from orchestrator.execution.lane import Lane, Options
 from orchestrator.execution.patience import pause
 from orchestrator.fan_out.dispatch import Dispatcher
+from orchestrator.fan_out.entry import told_with
 from orchestrator.fan_out.inner import InnerRecords
 from orchestrator.fan_out.pace import Pace
 from orchestrator.fan_out.policy import Meaning, meaning
@@ -36,7 +37,8 @@ LINGER_FROM = 8
 class Recorder:
     """Records the reports of one invocation's fan-outs in one lane, and keeps their windows full.
 
-    `health` says in a sentence what keeps it from its work, or is None.
+    `health` says in a sentence what keeps it from its work, or is None. `is_left` says that the invocation is given up
+    for another to take the run: what it has started goes on.
     """
 
     def __init__(
@@ -48,9 +50,9 @@ class Recorder:
         *,
         inner: InnerRecords,
         created_at: str,
+        is_left: Callable[[], bool],
     ) -> None:
         self.health: str | None = None
-        self.is_leaving = False
         self._ledger = lane.ledger
         self._checkpointer = checkpointer
         self._ownership = ownership
@@ -59,6 +61,7 @@ class Recorder:
         self._reported: dict[Slot, Report] = {}
         self._inner = inner
         self._created_at = created_at
+        self._is_left = is_left
         self._pressure = Pressure(lane.ledger, ownership.run_id)
         self._dispatcher = Dispatcher(lane, ownership, options, inner=inner, pressure=self._pressure)
         self._sweeper = Sweeper(lane, checkpointer, ownership, options)
@@ -69,6 +72,7 @@ class Recorder:
         self._listening: asyncio.Task[list[Report]] | None = None
         self._unheard: set[asyncio.Task[list[Report]]] = set()
         self._kicked = asyncio.Event()
+        self._acting = asyncio.Lock()
         self._pace = Pace()
         self._sweep_at = 0.0
         self._held_until = 0.0
@@ -131,7 +135,12 @@ class Recorder:
         """What has come in is kept before anything new goes out."""
         for fan_out in self._fan_outs():
             await self._announce(fan_out)
-        for report in await self._news():
+        news = await self._news()
+        async with self._acting:
+            await self._act_on(news)
+
+    async def _act_on(self, news: Sequence[Report]) -> None:
+        for report in news:
             # One that was given up while it was listened to has nobody who would record it.
             if report.slot.fan_out in self._open:
                 self._reported[report.slot] = report
@@ -270,11 +279,21 @@ class Recorder:
             self._sweep_at = self._held_until
 
     async def _give_up(self, fan_out: OpenFanOut) -> None:
-        """Stop what runs nested in an instance that was stopped; what a run that is only left has started goes on."""
-        if fan_out.plan.key.lineage and not self.is_leaving:
+        """Stop what runs of a fan-out that nobody waits for any more."""
+        if self._is_left():
+            return
+        async with self._acting:
             with contextlib.suppress(OperatorError, LedgerLost, Fenced):
                 await self._stopper.cancel(fan_out)
+                await self._hear_out(fan_out)
             fan_out.stopped()
+
+    async def _hear_out(self, fan_out: OpenFanOut) -> None:
+        """Take note of what its instances have told by now: nothing of them is recorded any more."""
+        await self._stopper.await_only_started(fan_out)
+        await self._inner.take(fan_out, fan_out.outstanding.values())
+        for report in await self._ledger.reports(self._ownership.run_id, (fan_out.id,), wait_seconds=0):
+            fan_out.heard.happened(report.slot.index, told_with(report))
 
     def _forget(self, fan_out: OpenFanOut) -> None:
         self._open.pop(fan_out.id, None)

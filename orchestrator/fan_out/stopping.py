@@ -33,7 +33,9 @@ class Stopper:
     async def await_only_started(self, fan_out: OpenFanOut) -> None:
         """Wait no more for what was queued: no worker takes it now."""
         live = await self._lane.ledger.live(self._ownership.run_id, fan_out.id)
-        fan_out.outstanding = {one.slot.index: one.slot for one in live if one.state is not LiveState.QUEUED}
+        started = [one for one in live if one.state is not LiveState.QUEUED]
+        fan_out.outstanding = {one.slot.index: one.slot for one in started}
+        fan_out.workers = {one.slot.index: one.worker for one in started if one.worker is not None}
 
     def settle(self, fan_out: OpenFanOut) -> None:
         """Resolve a fan-out that has come to its end."""

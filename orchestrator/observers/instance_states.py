@@ -1,12 +1,13 @@
 """In which states the instances of a fan-out are, as far as their orchestrator knows."""
 
-import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.bitmap import Bitmap
 from orchestrator.checkpoint.row import FanOutRow, Loss
+from orchestrator.error_record import ErrorRecord
 from orchestrator.ledger.owner import worker_of
 from orchestrator.observers.event import InstanceEvent, InstanceState, Phase
 from orchestrator.observers.instance_place import InstancePlace
@@ -15,9 +16,6 @@ from orchestrator.report import Outcome, Report
 
 if TYPE_CHECKING:
     from orchestrator.execution.frame import Frame
-
-AT_ONCE = 200
-"""So many are told of before others have their turn."""
 
 
 class InstanceStates:
@@ -62,25 +60,25 @@ class InstanceStates:
     def ended(self, report: Report) -> None:
         """Its report is recorded."""
         index, facts = report.slot.index, facts_of(report)
-        ended_at = report.started_at + timedelta(seconds=report.duration_seconds)
-        self._tell(index, STATES[report.outcome], at=ended_at, **{**facts, "worker": worker_of(report.worker)})
+        self._tell(index, STATES[report.outcome], at=report.ended_at, **{**facts, "worker": worker_of(report.worker)})
         self._running.pop(index, None)
 
     def lost(self, loss: Loss) -> None:
         """A delivery ended with its worker."""
         self._tell(loss.slot.index, InstanceState.LOST, delivery=loss.delivery, worker=worker_of(loss.worker))
 
-    def stopped(self, deliveries: Mapping[int, int]) -> None:
+    def stopped(self, deliveries: Mapping[int, int], workers: Mapping[int, str]) -> None:
         """Nothing more comes of these, which were queued for these deliveries: somebody stopped them."""
         for index in sorted(deliveries):
-            self._tell(index, InstanceState.CANCELLED, delivery=deliveries[index])
+            worker = worker_of(workers[index]) if index in workers else None
+            self._tell(index, InstanceState.CANCELLED, delivery=deliveries[index], worker=worker)
 
-    async def rolled_forward(self, indexes: Iterable[int]) -> None:
-        """These ended in an earlier invocation."""
-        for number, index in enumerate(indexes if self.is_wanted else (), 1):
-            self._tell(index, InstanceState.CACHED)
-            if number % AT_ONCE == 0:
-                await asyncio.sleep(0)
+    def rolled_forward(self, indexes: Bitmap, failures: Mapping[int, ErrorRecord]) -> None:
+        """These ended in an earlier invocation, some of them in a failure that was collected."""
+        if self.is_wanted:
+            now, told = datetime.now(UTC), indexes.copy()
+            cached = (self._event(index, InstanceState.CACHED, at=now, error=failures.get(index)) for index in told)
+            self._emitter.emit_many(cached, self._place.path, count=len(indexes))
 
     def _begins(self, index: int, delivery: int) -> bool:
         is_news = self._running.get(index, 0) < delivery
@@ -89,4 +87,7 @@ class InstanceStates:
 
     def _tell(self, index: int, state: InstanceState, **facts: Any) -> None:
         if self.is_wanted:
-            self._emitter.emit(self._place.event(index, state, **self._row.names(index), **facts), self._place.path)
+            self._emitter.emit(self._event(index, state, **facts), self._place.path)
+
+    def _event(self, index: int, state: InstanceState, **facts: Any) -> InstanceEvent:
+        return self._place.event(index, state, **self._row.names(index), **facts)

@@ -2,19 +2,22 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from orchestrator.bitmap import Bitmap
 from orchestrator.checkpoint.row import FanOutRow, Loss, Step
-from orchestrator.fan_out.entry import EventsTold
+from orchestrator.error_record import ErrorRecord
+from orchestrator.fan_out.entry import EventsTold, told_with
 from orchestrator.graph.enclosing import levels_along
 from orchestrator.identity import Lineage
 from orchestrator.observers.emitter import Path
 from orchestrator.observers.event import Event, InstanceEvent, InstanceLogEvent, Phase, SaveKind
 from orchestrator.observers.instance_place import InstancePlace
 from orchestrator.observers.instance_states import InstanceStates
+from orchestrator.observers.nested_states import NestedStates
 from orchestrator.observers.site import boundary_site, node_site
 from orchestrator.observers.voice import STATES, facts_of
 from orchestrator.report import Report
@@ -68,10 +71,11 @@ class ReportedEvents:
         self._state = state
         self._told: dict[int, Told] = {}
         self._states = InstanceStates(frame, row, tell_themselves=tell_themselves)
+        self._nested = NestedStates(frame.emitter)
 
-    async def rolled_forward(self, indexes: Iterable[int]) -> None:
-        """These instances ended in an earlier invocation."""
-        await self._states.rolled_forward(indexes)
+    def rolled_forward(self, indexes: Bitmap, failures: Mapping[int, ErrorRecord]) -> None:
+        """These instances ended in an earlier invocation, some of them in a failure."""
+        self._states.rolled_forward(indexes, failures)
 
     def queued(self, index: int, delivery: int) -> None:
         self._states.queued(index, delivery)
@@ -83,6 +87,8 @@ class ReportedEvents:
                 continue
             if self._is_own(event):
                 self._states.told(event)
+            elif isinstance(event, InstanceEvent):
+                self._nested.told(index, event, path)
             else:
                 self._frame.emitter.emit(event, path)
 
@@ -108,15 +114,17 @@ class ReportedEvents:
             boundary_site(inside).saved(SaveKind.INSTANCE)
             if self._states.is_wanted:
                 place = InstancePlace.of(inside, path, inside.levels[:-1])
-                facts = {**facts_of(report), **fan_out.names(index)}
-                self._frame.emitter.emit(place.event(index, STATES[report.outcome], **facts), path)
+                facts = {**facts_of(report), **fan_out.names(index), "at": report.ended_at}
+                outer = key.lineage[len(self._frame.lineage)].index
+                self._nested.told(outer, place.event(index, STATES[report.outcome], **facts), path)
 
     def ended(self, report: Report) -> None:
         index = report.slot.index
         self._states.begun(report)
         if report.events:
-            self.happened(index, EventsTold(report.invocation_id, report.delivery, report.events))
+            self.happened(index, told_with(report))
         self._told.pop(index, None)
+        self._nested.left_by(index)
         if self._frame.emitter.wants(Phase.CHECKPOINT_SAVED):
             boundary_site(self._frame.at_instance(self._node, index, self._state)).saved(SaveKind.INSTANCE)
         self._states.ended(report)
@@ -124,8 +132,10 @@ class ReportedEvents:
     def lost(self, loss: Loss) -> None:
         self._states.lost(loss)
 
-    def stopped(self, deliveries: Mapping[int, int]) -> None:
-        self._states.stopped(deliveries)
+    def stopped(self, deliveries: Mapping[int, int], workers: Mapping[int, str]) -> None:
+        for index in deliveries:
+            self._nested.left_by(index)
+        self._states.stopped(deliveries, workers)
 
     def _is_own(self, event: Event) -> TypeGuard[InstanceEvent]:
         """Whether it is of the state of an instance of this very fan-out."""

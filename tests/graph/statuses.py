@@ -1,4 +1,7 @@
-"""Graphs whose instances do as their item says: `ok`, `fail`, `flaky` (fails once in each delivery), `wait`, `say`."""
+"""Graphs whose instances do as their item says: `ok`, `fail`, `flaky` (fails once in each delivery), `wait`, `say`.
+
+Where one of them gives a fan-out up, it does so once the `gate` is opened.
+"""
 
 import asyncio
 import os
@@ -6,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from rollforward import (
     END,
+    BranchSpec,
     CompiledGraph,
     GraphBuilder,
     RetryMiddleware,
@@ -15,6 +19,8 @@ from rollforward import (
     deterministic_backoff,
     instance_logger,
 )
+
+gate = asyncio.Event()
 
 
 class File(State):
@@ -103,4 +109,48 @@ nested = (
     .set_entry("folders")
     .add_edge("folders", END)
     .compile("statuses_nested")
+)
+
+
+async def fail_at_the_gate(_files: Files) -> dict[str, Any]:
+    await gate.wait()
+    raise ValueError("beside it")
+
+
+async def give_up_at_the_gate(state: Any, call_next: Any) -> Any:
+    running = asyncio.ensure_future(call_next(state))
+    await gate.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    return {}
+
+
+failing = GraphBuilder(Files).add_node("fail", fail_at_the_gate).set_entry("fail").add_edge("fail", END)
+beside = (
+    GraphBuilder(Files)
+    .add_parallel_branches_node(
+        "both",
+        branches={
+            "left": BranchSpec(subgraph=folder, inputs={"acts": "acts"}, outputs={"pids": "pids"}),
+            "right": BranchSpec(subgraph=failing.compile("statuses_failing"), inputs={}, outputs={}),
+        },
+    )
+    .set_entry("both")
+    .add_edge("both", END)
+    .compile("statuses_beside")
+)
+given_up = (
+    GraphBuilder(Files)
+    .add_fan_out_node(
+        "files",
+        subgraph=file_graph("statuses_given_up_file"),
+        items_field="acts",
+        item_field="act",
+        collect_field="pid",
+        target_field="pids",
+        middleware=[give_up_at_the_gate],
+    )
+    .set_entry("files")
+    .add_edge("files", END)
+    .compile("statuses_given_up")
 )

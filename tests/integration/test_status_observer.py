@@ -1,6 +1,7 @@
 """The rows of real runs, in this process and on a real worker."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -11,11 +12,13 @@ import pytest
 
 from backends.opening import open_status
 from orchestrator.checkpoint.memory import MemoryStore
-from orchestrator.errors import NodeException
+from orchestrator.compiled import CompiledGraph
+from orchestrator.errors import NodeException, ParallelBranchesBranchFailed
 from orchestrator.identity import Level
 from orchestrator.observers.event import Event, InstanceEvent, InstanceState
 from orchestrator.status.observer import StatusObserver
-from tests.graph.statuses import Files, Folders, collecting, nested, strict
+from tests.graph import statuses
+from tests.graph.statuses import Files, Folders, beside, collecting, given_up, nested, strict
 from tests.service.observing import Place
 
 QUEUED_RUN = ["QUEUED", "RUNNING"]
@@ -98,6 +101,66 @@ async def test_fail_fast_cancels_what_it_stops(place: Place, status: StatusObser
     assert await states(status, node="again") == []
 
 
+class Opening:
+    """Opens the gate once an instance of that node is told to have come to that state."""
+
+    phases = ("instance",)
+
+    def __init__(self, node: str, gate: asyncio.Event, state: InstanceState = InstanceState.RUNNING) -> None:
+        self._node = node
+        self._gate = gate
+        self._state = state
+
+    async def __call__(self, event: Event) -> None:
+        match event:
+            case InstanceEvent(state=self._state, namespace=(*_, self._node)):
+                self._gate.set()
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    opened = asyncio.Event()
+    monkeypatch.setattr(statuses, "gate", opened)
+    return opened
+
+
+async def last_states(status: StatusObserver) -> set[tuple[str, int | None, str]]:
+    return {(row.node_path, row.index, row.state.value) for row in await status.get_status(latest=True)}
+
+
+@pytest.mark.parametrize("graph", [beside, given_up], ids=["a branch whose sibling fails", "its own middleware"])
+async def test_a_fan_out_that_is_given_up_leaves_nobody_running(
+    place: Place, status: StatusObserver, gate: asyncio.Event, graph: CompiledGraph[Files]
+):
+    with contextlib.suppress(ParallelBranchesBranchFailed):
+        await place.invoked(graph, Files(acts=["wait"]), status, Opening("files", gate))
+    assert {state for _, _, state in await last_states(status)} == {"CANCELLED"}
+    (cancelled,) = await status.get_status(state="CANCELLED")
+    assert cancelled.worker == ("worker@test" if place.is_remote else "observed")
+
+
+async def test_what_is_nested_in_an_instance_that_failed_is_cancelled(place: Place, status: StatusObserver):
+    with pytest.raises(NodeException):
+        await place.invoked(nested, Folders(folders=[["fail", "wait"]]), status)
+    assert await last_states(status) == {
+        ("folders", 0, "FAILED"),
+        ("folders/files", 0, "FAILED"),
+        ("folders/files", 1, "CANCELLED"),
+    }
+
+
+async def test_what_is_nested_in_an_instance_of_a_cancelled_run_is_cancelled(
+    place: Place, status: StatusObserver, gate: asyncio.Event
+):
+    async with place.lane(nested) as lane:
+        opening = Opening("files", gate)
+        run = await nested.start(Folders(folders=[["wait"]]), lane=lane, observers=[status, opening])
+        await asyncio.wait_for(gate.wait(), 30)
+        await run.cancel()
+        await nested.drain()
+    assert await last_states(status) == {("folders", 0, "CANCELLED"), ("folders/files", 0, "CANCELLED")}
+
+
 async def test_mixed_ends_are_told_apart_and_each_is_told_once(place: Place, status: StatusObserver):
     await place.invoked(collecting, Files(acts=["ok", "fail", "flaky", "ok"]), status)
     latest = await status.get_status(node="files", latest=True)
@@ -110,7 +173,13 @@ async def test_multi_node_runs_have_rows_of_nodes_where_asked(place: Place, stat
     with_nodes = StatusObserver(status.store, nodes=True)
     await place.invoked(collecting, Files(acts=["flaky"]), with_nodes)
     assert await states(with_nodes, node="prepare") == ["RUNNING", "SUCCESS"]
-    assert await states(with_nodes, node="files/work") == ["RUNNING", "FAILED", "RETRYING", "SUCCESS"]
+    rows = await with_nodes.get_status(node="files/work")
+    assert [row.state.value for row in rows] == ["RUNNING", "FAILED", "RETRYING", "SUCCESS"]
+    assert {(row.delivery, row.worker) for row in rows} == {(1, "worker@test" if place.is_remote else "observed")}
+    assert [row.duration_seconds is not None for row in rows] == [False, True, False, True]
+    # They were told with the report: when each happened, the clock of where it ran says.
+    (running,) = await with_nodes.get_status(node="files", state="RUNNING", index=0)
+    assert running.at < rows[0].at < rows[3].at
     of_fan_out = await with_nodes.get_status(node="again")
     assert [row.state.value for row in of_fan_out if row.index is None] == ["RUNNING", "SUCCESS"]
     assert [row.state.value for row in of_fan_out if row.index == 0] == [*QUEUED_RUN, "RETRYING", "SUCCESS"]
@@ -143,6 +212,22 @@ async def test_run_id_names_the_run_through_all_its_invocations(place: Place, st
     again = [row for row in rows if row.invocation_id != "first"]
     assert {row.index: row.state.value for row in again} == {0: "CACHED", 1: "FAILED"}
     assert await states(status, run="first", state="CACHED") == ["CACHED"]
+
+
+async def test_a_collected_failure_that_is_rolled_forward_says_why_it_failed(place: Place, status: StatusObserver):
+    has_failed, is_back = asyncio.Event(), asyncio.Event()
+    async with place.lane(collecting) as lane:
+        seeing = [Opening("files", has_failed, InstanceState.FAILED), Opening("files", is_back, InstanceState.CACHED)]
+        how: Any = {"checkpointer": MemoryStore(), "lane": lane, "observers": [status, *seeing]}
+        run = await collecting.start(Files(acts=["fail", "wait"]), **how, invocation_id="one")
+        await asyncio.wait_for(has_failed.wait(), 30)
+        await run.detach()
+        run = await collecting.start(Files(), **how, resume_invocation="one")
+        await asyncio.wait_for(is_back.wait(), 30)
+        await run.cancel()
+        await collecting.drain()
+    (cached,) = await status.get_status(state="CACHED")
+    assert (cached.index, cached.error_message) == (0, "fail, password=***")
 
 
 class Killing:

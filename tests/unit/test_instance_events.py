@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import pytest
 
+from orchestrator.bitmap import Bitmap
 from orchestrator.checkpoint.memory import MemoryStore
 from orchestrator.checkpoint.row import FanOutRow
 from orchestrator.compiled import CompiledGraph
@@ -27,9 +28,9 @@ from orchestrator.instance.kept import in_ledger
 from orchestrator.instance.runtime import Runtime
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.middleware.retry import RetryMiddleware, deterministic_backoff
-from orchestrator.observers.delivery import Delivery
+from orchestrator.observers.delivery import AT_ONCE, Delivery
 from orchestrator.observers.event import Event, InstanceEvent, InvocationEvent, NodeEvent, Phase
-from orchestrator.observers.instance_states import AT_ONCE, InstanceStates
+from orchestrator.observers.instance_states import InstanceStates
 from orchestrator.observers.subscription import Subscription
 from orchestrator.reducer import append
 from orchestrator.report import Report
@@ -199,6 +200,20 @@ async def test_those_that_the_first_failure_leaves_in_the_queue_are_cancelled():
         await graph.invoke(Items(items=[1, 2]), observers=[seen], lane=Lane(ledger=ledger, executor=executor))
     await graph.drain()
     assert seen.states() == {(0,): ["QUEUED", "RUNNING", "FAILED"], (1,): ["QUEUED", "CANCELLED"]}
+
+
+async def test_what_an_invocation_left_in_the_queue_when_it_ended_is_queued_again_in_the_next_one():
+    graph, ledger, store = wide(refuse_odd, concurrency=2), MemoryLedger(), MemoryStore()
+    runtime = Runtime(worker="me", find=lambda _name, _fingerprint: graph)
+    only_first = Lane(ledger=ledger, executor=OnlyFirstExecutor(ledger, runtime))
+    with pytest.raises(NodeException):
+        await graph.invoke(Items(items=[1, 2]), checkpointer=store, lane=only_first, invocation_id="run")
+    lane = Lane(ledger=ledger, executor=LocalExecutor(ledger, runtime))
+    seen = Listening()
+    with pytest.raises(NodeException):
+        await graph.invoke(Items(), checkpointer=store, lane=lane, resume_invocation="run", observers=[seen])
+    await graph.drain()
+    assert seen.states()[1,] == ["QUEUED", "RUNNING", "SUCCESS"]
 
 
 async def test_those_of_a_cancelled_run_are_cancelled():
@@ -397,12 +412,21 @@ async def test_a_message_that_is_repeated_is_no_news(told_soon: None):
     assert seen.states() == {(0,): ["QUEUED", "RUNNING", "SUCCESS"]}
 
 
-async def test_others_have_their_turn_while_many_are_rolled_forward():
-    count, turns, seen = 2_000, [0], Listening()
-    delivery = Delivery(lambda _path: iter([Subscription.of(seen)]), wanted=seen.phases)
+def rolled_forward(count: int, observer: Listening, names: Any = None) -> Delivery:
+    """A delivery that was given so many instances that ended earlier."""
+    delivery = Delivery(lambda _path: iter([Subscription.of(observer)]), wanted=observer.phases)
     ids = {"run_id": "r", "invocation_id": "i", "correlation_id": "c"}
     frame: Any = SimpleNamespace(emitter=delivery, levels=(), **ids)
-    row = FanOutRow(key=FanOutKey((), "each"), instance_count=count, item_hashes=b"")
+    row = FanOutRow(key=FanOutKey((), "each"), instance_count=count, item_hashes=b"", item_keys=names)
+    recorded = Bitmap(count, range(count))
+    InstanceStates(frame, row, tell_themselves=False).rolled_forward(recorded, {})
+    recorded.discard(0)
+    return delivery
+
+
+async def test_others_have_their_turn_while_many_are_rolled_forward():
+    count, turns, seen = 2_000, [0], Listening()
+    delivery = rolled_forward(count, seen)
 
     async def take_turns() -> None:
         while True:
@@ -410,11 +434,33 @@ async def test_others_have_their_turn_while_many_are_rolled_forward():
             await asyncio.sleep(0)
 
     others = asyncio.create_task(take_turns())
-    await InstanceStates(frame, row, tell_themselves=False).rolled_forward(range(count))
     await delivery.wait(timeout_seconds=None)
     others.cancel()
     assert [event.fan_out_index for event in seen.instances] == list(range(count))
     assert turns[0] >= count // AT_ONCE - 1
+
+
+async def test_what_is_rolled_forward_is_made_when_its_turn_comes_and_waits_for_no_observer():
+    class Names(list[str]):
+        asked = 0
+
+        def __getitem__(self, index: Any) -> Any:
+            Names.asked += 1
+            return super().__getitem__(index)
+
+    is_told = asyncio.Event()
+
+    class Stuck(Listening):
+        async def __call__(self, event: Event) -> None:
+            is_told.set()
+            await asyncio.Event().wait()
+
+    delivery = rolled_forward(1000, Stuck(), Names("k" * 1000))
+    await is_told.wait()
+    assert Names.asked < 3
+    assert delivery.undelivered_count == 1000
+    delivery.drop()
+    assert delivery.undelivered_count == 0
 
 
 async def test_an_invocation_is_told_of_first_and_last():
