@@ -97,10 +97,7 @@ def _redis_store(url: str, namespace: str) -> CheckpointStore:
 def _sql_store(url: str, namespace: str) -> CheckpointStore:
     from backends.checkpointers.sql.store import SqlStore
 
-    try:
-        return SqlStore(url, namespace=namespace)
-    except ImportError as error:
-        raise DriverMissing("psycopg", "postgres") from error
+    return SqlStore(url, namespace=namespace)
 
 
 def _redis_logs(url: str, namespace: str) -> LogStore:
