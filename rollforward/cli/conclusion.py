@@ -10,7 +10,7 @@ from orchestrator.errors import RunCancelled
 from orchestrator.middleware.cause_chain import error_record
 from rollforward.cli.drive import Conclusion, DrivenElsewhere
 from rollforward.cli.failure import SUCCEEDED, exit_code_of, tell
-from rollforward.cli.output import print_document
+from rollforward.cli.output import counted, print_document
 from rollforward.cli.verb import is_verbose
 from rollforward.hosting import Host
 
@@ -68,8 +68,8 @@ def _tell_left(run_id: str, host: Host, address: str | None) -> None:
 
 def _tell_failed(conclusion: Conclusion) -> None:
     if conclusion.failed_count:
-        what = "instance" if conclusion.failed_count == 1 else "instances"
-        click.echo(f"{conclusion.failed_count} {what} failed; {_see_errors(conclusion.run_id)}", err=True)
+        failed = counted(conclusion.failed_count, "instance")
+        click.echo(f"{failed} failed; {_see_errors(conclusion.run_id)}", err=True)
 
 
 def _see_errors(run_id: str) -> str:

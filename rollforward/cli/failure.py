@@ -38,7 +38,8 @@ def exit_code_of(error: BaseException) -> int:
 def sentence_of(error: BaseException) -> str:
     """What is wrong and what to do, on one line."""
     if isinstance(error, click.UsageError) and error.ctx is not None:
-        return _one_line(f"{error.format_message()} `{error.ctx.command_path} --help` says what there is.")
+        sentence = error.format_message().removesuffix(".")
+        return _one_line(f"{sentence}. `{error.ctx.command_path} --help` says what there is.")
     if isinstance(error, click.ClickException):
         return _one_line(error.format_message())
     if isinstance(error, RollforwardError):

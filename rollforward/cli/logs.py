@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC
 from typing import Any
 
 import click
@@ -11,7 +10,7 @@ import click
 from backends.opening import open_logs
 from orchestrator.capture.log_store import LogFilter, LogReading, LogRow
 from orchestrator.log_line import on_lines, on_one_line
-from rollforward.cli.output import print_rows, to_json
+from rollforward.cli.output import print_rows, time_text, to_json
 from rollforward.cli.record import Record, opened_record
 from rollforward.cli.setting import read_settings
 from rollforward.cli.verb import Verb, output_option
@@ -94,13 +93,12 @@ async def _print_rows(rows: AsyncIterator[LogRow], output: str) -> int:
 
 def _line(row: LogRow) -> str:
     """A row as people read it; what an instance prints can neither command the terminal nor look like another row."""
-    at = row.at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     inner = "" if row.inner_node is None else row.inner_node.removeprefix(row.node)
     again = f" attempt {row.attempt}" if row.attempt else ""
     place = f"{row.node}[{','.join(map(str, row.indexes))}]{inner}{again}"
     who = place if row.key is None else f"{place} {row.key}"
     what = row.stream.value if row.level is None else f"{row.level} {row.logger}"
-    return f"{at} {on_one_line(who)} {on_one_line(what)}: {on_lines(row.text)}"
+    return f"{time_text(row.at)} {on_one_line(who)} {on_one_line(what)}: {on_lines(row.text)}"
 
 
 def _document(row: LogRow) -> dict[str, Any]:

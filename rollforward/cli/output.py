@@ -72,16 +72,28 @@ def to_json(value: Any) -> str:
     return json.dumps(value, default=_plain, ensure_ascii=False)
 
 
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """So many of something, in words: `1 run`, `2 runs`."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
 def cell(value: Any) -> Text:
     """A value as one cell of a table: what others have named or raised cannot style it, nor command the terminal."""
     return Text(on_lines(_told(value)))
+
+
+def time_text(at: datetime) -> str:
+    """A time as people read it: in UTC, to the millisecond."""
+    return f"{at.astimezone(UTC).strftime('%Y-%m-%d %H:%M:%S.%f')[:-3]}Z"
 
 
 def _told(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return time_text(value)
+    if isinstance(value, float):
+        return f"{value:.3f}"
     text = value if isinstance(value, str) else to_json(value)
     return text if len(text) <= _LONGEST_CELL * 4 else f"{text[: _LONGEST_CELL * 4]}... ({len(text)} characters)"
 

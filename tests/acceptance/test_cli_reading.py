@@ -181,6 +181,10 @@ def test_tables_are_for_people(failed, verb):
     assert "{" not in ran.stdout.splitlines()[0] if ran.stdout else verb == "results"
 
 
+def test_what_is_wrong_with_a_call_is_a_sentence_and_what_helps_another(ended):
+    assert "leave --watch out. `rollforward status --help`" in ended.run("status", "good", "--watch", "--rows").stderr
+
+
 def test_watch_ends_with_the_run(ended):
     assert ended.ok("status", "good", "--watch", "-o", "jsonl").lines[-1]["status"] == "succeeded"
 

@@ -13,6 +13,7 @@ from orchestrator.graph.registry import registry
 from rollforward.assembly import opened_store
 from rollforward.cli.examination.finding import Finding, warning, well
 from rollforward.cli.examination.role import Role, roles
+from rollforward.cli.output import counted
 from workers.message import CANARY_RUN_ID
 from workers.settings import Settings
 
@@ -47,7 +48,7 @@ def _judged(role: Role, seen: Keyspace, settings: Settings) -> Iterator[Finding]
 
 def _foreign(subject: str, seen: Keyspace) -> Iterator[Finding]:
     if seen.foreign:
-        found = f"{len(seen.foreign)} keys of other programs, such as {_some(seen.foreign)}"
+        found = f"{counted(len(seen.foreign), 'key')} of other programs, such as {_some(seen.foreign)}"
         way_out = "give rollforward a Redis of its own: theirs may fill it, evict from it or flush it"
         yield warning("redis_keys", found, way_out, subject=subject)
     if seen.namespaces:
@@ -83,7 +84,7 @@ def _unknown_runs(subject: str, seen: Keyspace, settings: Settings) -> Iterator[
     except OperatorError:
         return  # said already, where the checkpoint store is examined
     if unknown:
-        found = f"{len(unknown)} runs in flight of which this checkpoint store knows nothing, such as {_some(unknown)}"
+        found = f"{counted(len(unknown), 'run')} in flight that this store knows nothing of, such as {_some(unknown)}"
         way_out = "give each deployment its own ROLLFORWARD_NAMESPACE, or the one ROLLFORWARD_CHECKPOINT_URL of all"
         yield warning("namespace", found, way_out, subject=subject)
 

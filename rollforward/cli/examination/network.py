@@ -10,6 +10,7 @@ from backends.health.redis import inspect_redis
 from orchestrator.errors import OperatorError
 from rollforward.cli.examination.finding import Finding, warning, well
 from rollforward.cli.examination.role import BROKER, CHECKPOINTS, roles
+from rollforward.cli.output import counted
 from workers.settings import Settings
 
 _LEAST_SECRET_BYTES = 16
@@ -97,4 +98,4 @@ def _seal(settings: Settings, *, is_remote: bool) -> Finding:
     if any(len(key.encode()) < _LEAST_SECRET_BYTES for key in keys):
         found = f"a secret of less than {_LEAST_SECRET_BYTES} bytes can be guessed"
         return warning("seal", found, "make one with `openssl rand -hex 24`")
-    return well("seal", f"{len(keys)} secrets" if keys else "no secret; Redis is on this host")
+    return well("seal", counted(len(keys), "secret") if keys else "no secret; Redis is on this host")
