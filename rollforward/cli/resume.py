@@ -11,6 +11,7 @@ from orchestrator.errors import FingerprintMismatch, GraphNotFound, RunIsDriven
 from orchestrator.graph.graph import Graph
 from orchestrator.graph.registry import registry
 from rollforward.assembly import ExecutorName, assembled
+from rollforward.cli.aside import stdout_aside
 from rollforward.cli.conclusion import report
 from rollforward.cli.drive import Conclusion, announce, conclude, ready
 from rollforward.cli.progress import STYLES
@@ -63,14 +64,16 @@ def command(run_id: str, **options: Any) -> None:
     run = asyncio.run(found_run(settings, run_id))
     known = Folder(DEFAULT_PATH).recall(run.run_id)
     address = options["address"] or known.get("graph")
-    settings, graph = _graph_of(run, settings, address, options["accept_code"])
+    with stdout_aside():
+        settings, graph = _graph_of(run, settings, address, options["accept_code"])
     accepted = {name: options[name] for name in ("accept_code", "accept_older_record")}
     resumption = Resumption(run=run, graph=graph, **accepted)
     executor = _executor(run, settings, options["executor"] or known.get("executor"))
     _check(resumption)
     with hosted(settings, executor, workers=options["workers"]) as host:
         announce(host)
-        conclusion = asyncio.run(_driven(host, resumption, style=options["progress"]))
+        with stdout_aside():
+            conclusion = asyncio.run(_driven(host, resumption, style=options["progress"]))
         exit_code = report(conclusion, graph, host=host, address=address, output=options["output"])
     click.get_current_context().exit(exit_code)
 

@@ -13,6 +13,7 @@ from orchestrator.errors import CallerError
 from orchestrator.graph.graph import Graph
 from orchestrator.state import State
 from rollforward.assembly import Assembly, ExecutorName, assembled
+from rollforward.cli.aside import stdout_aside
 from rollforward.cli.conclusion import print_ending, report
 from rollforward.cli.drive import Conclusion, announce, conclude, ready
 from rollforward.cli.entry_check import check_entry
@@ -73,14 +74,16 @@ def command(graph: str, **options: Any) -> None:
     it keeps in .rollforward/.
     """
     settings = read_settings()
-    new = _prepared(graph, options, max_item_bytes=settings.max_item_bytes)
+    with stdout_aside():
+        new = _prepared(graph, options, max_item_bytes=settings.max_item_bytes)
     settings = with_graph(settings, new.address)
     if options["detach"]:
         _submit_only(settings, new, output=options["output"])
         return
     with hosted(settings, options["executor"], workers=options["workers"]) as host:
         announce(host)
-        conclusion = asyncio.run(_driven(host, new, style=options["progress"]))
+        with stdout_aside():
+            conclusion = asyncio.run(_driven(host, new, style=options["progress"]))
         exit_code = report(conclusion, new.graph, host=host, address=str(new.address), output=options["output"])
     click.get_current_context().exit(exit_code)
 

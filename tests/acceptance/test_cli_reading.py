@@ -169,6 +169,23 @@ def test_ls_lists_newest_first(ended):
     assert ended.ok("ls", "-o", "jsonl", "--status", "failed").lines == []
 
 
+@pytest.mark.parametrize("verb", ["run", "resume"])
+def test_what_instances_print_goes_to_stderr_where_they_run_in_this_process(cli, verb):
+    given = ("--set", "numbers=[7]", "--run-id", "one")
+    noise = ("import os", "print('imported')", "os.system('echo of a child')", "from tests.graph.talking import graph")
+    (cli.folder / "noisy.py").write_text("\n".join(noise))
+    if verb == "run":
+        ran = cli.ok("run", "noisy:graph", "--executor", "local", *given, "-o", "json", "--progress", "none")
+    else:
+        cli.ok("run", "noisy:graph", "--executor", "local", *given)
+        ran = cli.ok("resume", "one", "-o", "json")
+    assert ran.document["state"]["words"] == [7]
+    told = {"imported", "of a child", *(["out 7"] if verb == "run" else [])}
+    assert told <= set(ran.stderr.splitlines())
+    lines = cli.ok("logs", "one", "-o", "jsonl").lines
+    assert [line["text"] for line in lines if line["stream"] == "stdout"] == ["out 7"]
+
+
 def test_looking_makes_nothing(cli):
     assert cli.ok("ls", "-o", "json").document["items"] == []
     assert list(cli.folder.iterdir()) == []

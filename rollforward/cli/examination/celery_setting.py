@@ -1,14 +1,14 @@
 """How Celery is set, with the graphs of this process imported."""
 
-import contextlib
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 
 from orchestrator.graph.enclosing import inner_graphs
 from orchestrator.graph.node import FanOutNode
 from orchestrator.graph.registry import registry
+from rollforward.cli.aside import stdout_aside
 from rollforward.cli.examination.finding import Finding, refused, warning, well
+from rollforward.cli.output import counted
 from workers.configuration import celery_configuration
 from workers.content import unsafe_content
 from workers.graph_list import load_graphs
@@ -17,10 +17,9 @@ from workers.settings import Settings
 
 def graph_list(settings: Settings) -> Iterator[Finding]:
     """Whether the modules of ROLLFORWARD_GRAPHS import here; what comes after examines what they brought."""
-    # A module may print, and what is printed here is read by scripts.
-    with contextlib.redirect_stdout(sys.stderr):
+    with stdout_aside():
         load_graphs(settings.graphs)
-    yield well("graph_list", f"{len(registry.known())} graphs of {len(settings.graphs)} modules")
+    yield well("graph_list", f"{counted(len(registry.known()), 'graph')} of {counted(len(settings.graphs), 'module')}")
 
 
 def content(settings: Settings) -> Iterator[Finding]:
