@@ -368,7 +368,10 @@ class RunCancelled(RollforwardError):
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
-        super().__init__(f"run {run_id} was cancelled")
+        super().__init__(
+            f"run {run_id} was cancelled and cannot go on; `rollforward results {run_id}` has what was done by then, "
+            "and a new run is needed for the others"
+        )
 
 
 class Fenced(RollforwardError):

@@ -1,7 +1,6 @@
 """Where a run stands: counts by state, rate, and what is wrong."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,8 +8,7 @@ from typing import Any, cast
 
 from orchestrator.checkpoint.row import FanOutRow, Run, RunStatus
 from orchestrator.errors import LedgerUnavailable
-from orchestrator.report import Outcome
-from rollforward.cli.instance import STATES, error_json, state_of
+from rollforward.cli.instance import STATES, Unrecorded, error_json
 from rollforward.cli.record import Record, redis_url
 from rollforward.hosting import no_worker
 from workers.capacity import has_graph
@@ -97,13 +95,9 @@ async def standing(record: Record, settings: Settings) -> Standing:
 
 async def _counted(record: Record, row: FanOutRow) -> dict[str, Any]:
     tally = await record.store.tally(record.run.run_id, row.id)
-    live = await record.live.instances(record.run.run_id, row.id) if row.fold is None else []
-    counts = Counter(state_of(instance) for instance in live)
-    refused = [slot.report async for slot in record.store.errors(record.run.run_id, row.id)] if not live else []
-    counts["failed"] += tally.failed + sum(report.outcome is not Outcome.CANCELLED for report in refused)
-    counts.update(succeeded=tally.succeeded, lost=tally.lost)
-    counts["cancelled"] += tally.cancelled + sum(report.outcome is Outcome.CANCELLED for report in refused)
-    counts["pending"] = max(row.instance_count - counts.total(), 0)
+    rest = await Unrecorded.of(record, row)
+    counts = rest.counts(row.instance_count - tally.recorded)
+    counts.update(succeeded=tally.succeeded, failed=tally.failed, lost=tally.lost, cancelled=tally.cancelled)
     return {
         "fan_out": row.key.path,
         "visit": row.key.visit,

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rollforward.cli.instance import STATES
-from rollforward.cli.output import cell, console, print_document
+from rollforward.cli.output import cell, console, counted, print_document
 from rollforward.cli.record import opened_record
 from rollforward.cli.setting import read_settings
 from rollforward.cli.standing import Standing, standing
@@ -61,7 +61,7 @@ async def _watch_live(settings: Settings, run_id: str) -> None:
     with Live(console=console()) as live:
         while True:
             seen = await _look(settings, run_id)
-            live.update(_drawn(seen))
+            live.update(drawn(seen))
             if seen.run.status.has_ended:
                 return
             await asyncio.sleep(_WATCH_EVERY_SECONDS)
@@ -69,12 +69,13 @@ async def _watch_live(settings: Settings, run_id: str) -> None:
 
 def _print(seen: Standing, output: str) -> None:
     if output == "table":
-        console().print(_drawn(seen))
+        console().print(drawn(seen))
     else:
         print_document(seen.to_json(), output)
 
 
-def _drawn(seen: Standing) -> RenderableType:
+def drawn(seen: Standing) -> RenderableType:
+    """Where a run stands, for people."""
     run = seen.run
     facts = Table(show_header=False, box=None, pad_edge=False)
     facts.add_column(style="bold")
@@ -83,6 +84,9 @@ def _drawn(seen: Standing) -> RenderableType:
     facts.add_row("graph", f"{run.graph} ({run.fingerprint})")
     facts.add_row("created", cell(run.created_at))
     facts.add_row("rate", f"{seen.rate_per_s:.1f}/s" + ("" if seen.eta_s is None else f", {seen.eta_s:.0f} s to go"))
+    losses = sum(fan_out["losses"] for fan_out in seen.fan_outs)
+    if losses:
+        facts.add_row("losses", f"{counted(losses, 'delivery', 'deliveries')} ended with the worker")
     if run.error is not None:
         facts.add_row("error", cell(run.error.sentence))
     problems = [Text(f"! {problem.message}", style="red") for problem in seen.problems]

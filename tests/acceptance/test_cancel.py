@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rollforward.cli.instance import STATES
 from tests.service.cli import CommandLine
 from tests.service.redis import RedisServer
 from tests.service.worker import WorkerProcess, wait_until
@@ -71,7 +72,9 @@ def test_no_instance_begins_once_a_run_without_an_orchestrator_is_cancelled(depl
         lambda: is_drained(redis_here), what="the queue is empty, and nothing runs", because=worker.log.read_text
     )
     assert len(begun(deployed)) == AT_ONCE
-    assert deployed.ok("status", "one", "-o", "json").document["counts"]["running"] == 0
+    all_cancelled = dict.fromkeys(STATES, 0) | {"cancelled": COUNT}
+    assert deployed.ok("status", "one", "-o", "json").document["counts"] == all_cancelled
+    assert [item["state"] for item in deployed.ok("items", "one", "-o", "jsonl").lines] == ["cancelled"] * COUNT
     assert deployed.run("resume", "one").code == 4
 
 

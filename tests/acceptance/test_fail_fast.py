@@ -1,6 +1,8 @@
 """Under `fail_fast` a failure reaches what runs on workers, and costs only what had not ended."""
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,15 +55,20 @@ def said(deployment: Deployment) -> dict[str, float]:
 
 @pytest.mark.usefixtures("worker")
 def test_what_runs_is_told_within_a_heartbeat_and_a_resume_runs_only_the_rest(deployment: Deployment) -> None:
-    given = ("--set", "numbers=[0, 1, 2, 3, 4, 5, 6, 7]", "--run-id", "one", "--progress", "none", "-o", "json")
+    given = ("--set", "numbers=[0, 1, 2, 3, 4, 5, 6, 7]", "--run-id", "one", "--progress", "json", "-o", "json")
     command = deployment.begin("run", "tests.graph.stopping:graph", *given)
     out, err = command.communicate(timeout=90)
     assert command.returncode == 1, f"{out}\n{err}"
+    assert json.loads(re.findall(r"^{.*}$", err, re.MULTILINE)[-1])["failed"] == 1
     first = said(deployment)
     for told in ("cancelled-2", "told-3"):
         assert first[told] - first["failed-1"] < HEARTBEAT_SECONDS + MARGIN_SECONDS
     assert deployment.recorded("one") == {0}
     assert not [what for what in first if what in {f"began-{number}" for number in (4, 5, 6, 7)}]
+    states = [item["state"] for item in deployment.command("items", "one", "-o", "json")["items"]]
+    assert states == ["succeeded", "failed", "cancelled", "cancelled", *["pending"] * 4]
+    counts = deployment.command("status", "one", "-o", "json")["counts"]
+    assert {state: count for state, count in counts.items() if count} == Counter(states)
 
     deployment.witness.rename(f"{deployment.witness}.before")
     Path(f"{deployment.witness}.mended").touch()
@@ -76,6 +83,7 @@ def test_the_failure_says_what_the_users_code_said(deployment: Deployment) -> No
     given = ("--set", "numbers=[1, 2, 3]", "--run-id", "two", "--progress", "none", "-o", "json")
     command = deployment.begin("run", "tests.graph.stopping:graph", *given)
     command.communicate(timeout=90)
-    errors = deployment.command("errors", "two", "-o", "json")
-    assert "as planned" in json.dumps(errors)
-    assert "ValueError" in json.dumps(errors)
+    (error,) = deployment.command("errors", "two", "-o", "json")["items"]
+    assert (error["node"], error["message"], error["type"]) == ("all/first", "as planned", "ValueError")
+    assert error["fan_out_index"] is not None
+    assert "node 'all' failed: instance " in deployment.command("ls", "-o", "json")["items"][0]["error"]
