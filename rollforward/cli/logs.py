@@ -105,6 +105,7 @@ def _document(row: LogRow) -> dict[str, Any]:
     """A row as scripts read it."""
     return {
         "at": row.at,
+        "run_id": row.run_id,
         "node": row.node,
         "fan_out_index": row.index,
         "fan_out_indexes": row.indexes,
@@ -114,6 +115,7 @@ def _document(row: LogRow) -> dict[str, Any]:
         "delivery_attempt": row.delivery,
         "worker": row.worker,
         "invocation_id": row.invocation_id,
+        "correlation_id": row.correlation_id,
         "stream": row.stream,
         "level": row.level,
         "logger": row.logger,

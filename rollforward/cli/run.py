@@ -10,6 +10,7 @@ import click
 
 from orchestrator.checkpoint.row import RunStatus
 from orchestrator.errors import CallerError
+from orchestrator.execution.orchestrator import Orchestrator
 from orchestrator.graph.graph import Graph
 from orchestrator.state import State
 from rollforward.assembly import Assembly, ExecutorName, assembled
@@ -52,6 +53,16 @@ class NewRun:
     graph: Graph
     state: State
     metadata: Mapping[str, Any]
+    correlation_id: str | None = None
+
+    async def submit_to(self, orchestrator: Orchestrator) -> None:
+        await orchestrator.submit(
+            self.graph,
+            self.state,
+            run_id=self.run_id,
+            correlation_id=self.correlation_id,
+            metadata=self.metadata,
+        )
 
 
 @click.command(cls=Verb)
@@ -62,6 +73,7 @@ class NewRun:
 @click.option("--into", metavar="FIELD", help="The field of the first state that the items go into.")
 @click.option("--meta", "metadata", multiple=True, metavar="NAME=VALUE", help="Metadata of the run: JSON, or a text.")
 @click.option("--run-id", help="The run's id; by default a new one.")
+@click.option("--correlation-id", help="Your own id, on all that is kept of the run; by default a new one.")
 @click.option("--executor", type=click.Choice(["celery", "local"]), default="celery", show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), help="Places of the workers started for this run.")
 @click.option("--detach", is_flag=True, help="Submit only; `rollforward serve` drives it.")
@@ -103,7 +115,10 @@ def _prepared(graph: str, options: dict[str, Any], *, max_item_bytes: int) -> Ne
     first = FirstState(**{name: options[name] for name in names})
     state = first.build(compiled.state_class)
     check_entry(compiled, state, first, max_item_bytes=max_item_bytes)
-    return NewRun(run_id=run_id, address=address, graph=compiled, state=state, metadata=metadata)
+    correlation_id = options["correlation_id"]
+    return NewRun(
+        run_id=run_id, address=address, graph=compiled, state=state, metadata=metadata, correlation_id=correlation_id
+    )
 
 
 def _submit_only(settings: Settings, new: NewRun, *, output: str) -> None:
@@ -113,7 +128,7 @@ def _submit_only(settings: Settings, new: NewRun, *, output: str) -> None:
     async def submit() -> None:
         async with assembled(settings, "celery") as assembly:
             await ready(assembly, Host(settings, "celery"), new.graph)
-            await assembly.orchestrator.submit(new.graph, new.state, run_id=new.run_id, metadata=new.metadata)
+            await new.submit_to(assembly.orchestrator)
 
     asyncio.run(submit())
     status = RunStatus.SUBMITTED
@@ -131,7 +146,7 @@ async def _driven(host: Host, new: NewRun, *, style: str) -> Conclusion:
 
 
 async def _submitted(assembly: Assembly, host: Host, new: NewRun) -> None:
-    await assembly.orchestrator.submit(new.graph, new.state, run_id=new.run_id, metadata=new.metadata)
+    await new.submit_to(assembly.orchestrator)
     if host.folder is not None:
         executor: ExecutorName = host.executor
         host.folder.remember(new.run_id, {"graph": str(new.address), "executor": executor})

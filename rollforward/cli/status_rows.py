@@ -42,6 +42,7 @@ def _document(row: StatusRow) -> dict[str, Any]:
     return {
         "sequence": row.sequence,
         "at": row.at,
+        "run_id": row.run_id,
         "node": row.node_path,
         "lineage": [{"node": level.node, "index": level.index, "branch": level.branch} for level in row.lineage],
         "fan_out_index": row.index,
@@ -54,4 +55,5 @@ def _document(row: StatusRow) -> dict[str, Any]:
         "duration_seconds": row.duration_seconds,
         "error": error if row.error_type else None,
         "invocation_id": row.invocation_id,
+        "correlation_id": row.correlation_id,
     }

@@ -63,6 +63,17 @@ def test_status_rows_tell_every_state_of_each_instance_in_order(ended):
     assert rows[-1]["error"] is None
 
 
+def test_the_id_that_a_caller_gives_a_run_is_on_all_that_is_kept_of_it(cli):
+    given = ("--set", "numbers=[3]", "--run-id", "one", "--correlation-id", "order 7/a", "--progress", "none")
+    cli.ok("run", "tests.graph.talking:graph", "--executor", "local", *given)
+    assert cli.ok("status", "one", "-o", "json").document["correlation_id"] == "order 7/a"
+    for verb in (("status", "one", "--rows"), ("logs", "one")):
+        rows = cli.ok(*verb, "-o", "jsonl").lines
+        assert {(row["run_id"], row["invocation_id"], row["correlation_id"]) for row in rows} == {
+            ("one", "one", "order 7/a")
+        }
+
+
 def test_the_latest_status_rows_are_one_for_each_instance(failed):
     rows = failed.ok("status", "bad", "--latest", "-o", "json").document["items"]
     assert [row["state"] for row in rows] == ["FAILED"] * 3
