@@ -79,7 +79,7 @@ class SqlStatusStore:
         db.execute(delete(self._status).where(self._status.c.run_id == run_id))
 
     def _select(self, db: Connection, which: StatusFilter) -> list[StatusRow]:
-        wanted = self._wanted(which)
+        wanted = self._wanted(which).order_by(self._status.c.sequence).limit(which.limit)
         tags: dict[int, dict[str, str]] = defaultdict(dict)
         for sequence, name, value in db.execute(select(self._tags).where(self._tags.c.sequence.in_(wanted))):
             tags[sequence][name] = value

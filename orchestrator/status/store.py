@@ -16,7 +16,8 @@ NodePath = str | Sequence[str]
 class StatusFilter:
     """Which rows are wanted: of that run, node, index and state; with `latest` only the last one of each subject.
 
-    The state is that of the row that is given: with `latest`, one that has gone on to another state is left out.
+    The state is that of the row that is given: with `latest`, one that has gone on to another state is left out. Of all
+    these they are the first `limit`.
     """
 
     run_id: str | None = None
@@ -24,13 +25,14 @@ class StatusFilter:
     index: int | None = None
     state: InstanceState | None = None
     latest: bool = False
+    limit: int | None = None
 
     def of(self, rows: Iterable[StatusRow]) -> list[StatusRow]:
         """Those of the rows, which are in order of their sequence, that are wanted."""
         found = [row for row in rows if self._is_of_subject(row)]
         if self.latest:
             found = sorted({row.subject: row for row in found}.values(), key=lambda row: row.sequence)
-        return [row for row in found if self.state in (None, row.state)]
+        return [row for row in found if self.state in (None, row.state)][: self.limit]
 
     def _is_of_subject(self, row: StatusRow) -> bool:
         return self.run_id in (None, row.run_id) and self.node in (None, row.node) and self.index in (None, row.index)

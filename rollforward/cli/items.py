@@ -46,7 +46,7 @@ class Selection:
 @click.argument("run_id", metavar="RUN")
 @click.option("--state", "states", type=click.Choice(STATES), multiple=True, help="Only these; may be repeated.")
 @click.option("--index", "span", type=SpanType(), default="0-", metavar="10-20", help="Only these indexes.")
-@click.option("--fan-out", metavar="PATH", help="Only this fan-out, as in outer/files.")
+@click.option("--node", "--fan-out", "fan_out", metavar="PATH", help="Only this fan-out, as in outer/files.")
 @click.option("--limit", type=click.IntRange(min=0), default=0, help="At most so many.")
 @output_option()
 def command(run_id: str, output: str, **options: Any) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from backends.opening import open_logs
-from orchestrator.capture.log_store import LogFilter, LogReading, LogRow
+from orchestrator.capture.log_store import EVERYTHING, LogFilter, LogReading, LogRow, LogStore
 from orchestrator.log_line import on_lines, on_one_line
 from rollforward.cli.output import print_rows, time_text, to_json
+from rollforward.cli.place import of_place
 from rollforward.cli.record import Record, opened_record
 from rollforward.cli.setting import read_settings
 from rollforward.cli.verb import Verb, output_option
@@ -52,12 +53,20 @@ async def _print(settings: Settings, run_id: str, wanted: Wanted, *, output: str
         store = open_logs(settings.logs_url, namespace=settings.namespace)
         try:
             reading = LogReading(store, record.run.run_id, wanted.which)
-            rows = _followed(record, reading) if wanted.follow else reading.following()
+            read = _followed(record, reading) if wanted.follow else reading.following()
+            rows = of_place(read, record, node=wanted.which.node, index=wanted.which.index)
             count = await _print_rows(rows, "jsonl" if wanted.follow and output == "json" else output)
+            if not count:
+                _say_why(record, await _why(store, record))
         finally:
             await store.close()
-        if not count:
-            _say_why(record, "they put out nothing, or the run was driven with ROLLFORWARD_LOGS=off; set it to on")
+
+
+async def _why(store: LogStore, record: Record) -> str:
+    """Why there are no lines of what was asked for."""
+    silent = "they put out nothing, or were cancelled or lost before it was told"
+    others, _ = await store.read(record.run.run_id, EVERYTHING, after=0, limit=1)
+    return silent if others else f"{silent}, or the run was driven with ROLLFORWARD_LOGS=off; set it to on"
 
 
 async def _followed(record: Record, reading: LogReading) -> AsyncIterator[LogRow]:
@@ -125,4 +134,4 @@ def _document(row: LogRow) -> dict[str, Any]:
 
 
 def _say_why(record: Record, reason: str) -> None:
-    click.echo(f"nothing is kept of what the instances of run {record.run.run_id} put out: {reason}", err=True)
+    click.echo(f"nothing is kept of what these instances of run {record.run.run_id} put out: {reason}", err=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from typing import Any
 
 import click
 from rich.console import Group, RenderableType
@@ -14,26 +15,33 @@ from rollforward.cli.output import cell, console, counted, print_document
 from rollforward.cli.record import opened_record
 from rollforward.cli.setting import read_settings
 from rollforward.cli.standing import Standing, standing
-from rollforward.cli.status_rows import print_status_rows
+from rollforward.cli.status_rows import ROW_STATES, WantedRows, print_status_rows
 from rollforward.cli.verb import Verb, output_option
 from workers.settings import Settings
 
 _WATCH_EVERY_SECONDS = 1.0
+_ROW_STATES = click.Choice(ROW_STATES, case_sensitive=False)
 
 
 @click.command(cls=Verb)
 @click.argument("run_id", metavar="RUN")
 @click.option("--watch", is_flag=True, help="Look again every second until the run ends.")
 @click.option("--rows", is_flag=True, help="Show every state that each instance came to, in order.")
-@click.option("--latest", is_flag=True, help="Of these rows, only the last one of each instance.")
+@click.option("--latest", is_flag=True, help="Of the rows, only the last one of each instance.")
+@click.option("--state", "states", type=_ROW_STATES, multiple=True, help="Of the rows, only these; may be repeated.")
+@click.option("--index", type=click.IntRange(min=0), help="Of the rows, only those of instances with that index.")
+@click.option("--node", metavar="PATH", help="Of the rows, only those of this fan-out, as in outer/files.")
 @output_option()
-def command(run_id: str, output: str, **options: bool) -> None:
-    """Show where a run stands: counts, rate, time to go, and what is wrong."""
-    settings, watch = read_settings(), options["watch"]
-    if options["rows"] or options["latest"]:
+def command(run_id: str, output: str, *, watch: bool, rows: bool, **which: Any) -> None:
+    """Show where a run stands: counts, rate, time to go, and what is wrong.
+
+    An option that chooses among the rows shows rows.
+    """
+    settings, wanted = read_settings(), WantedRows(**which)
+    if rows or wanted != WantedRows():
         if watch:
-            raise click.UsageError("--rows shows what is kept by now; leave --watch out")
-        asyncio.run(print_status_rows(settings, run_id, output, latest=options["latest"]))
+            raise click.UsageError("rows are what is kept by now; leave --watch out")
+        asyncio.run(print_status_rows(settings, run_id, output, wanted=wanted))
     elif not watch:
         _print(asyncio.run(_look(settings, run_id)), output)
     elif output == "table" and sys.stdout.isatty():

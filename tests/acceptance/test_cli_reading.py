@@ -78,6 +78,35 @@ def test_the_latest_status_rows_are_one_for_each_instance(failed):
     rows = failed.ok("status", "bad", "--latest", "-o", "json").document["items"]
     assert [row["state"] for row in rows] == ["FAILED"] * 3
     assert rows[0]["error"]["message"]
+    shown = failed.ok("items", "bad", "-o", "json").document["items"][0]["error"]
+    assert shown["category"] == rows[0]["error"]["category"] == "node_exception"
+
+
+def test_status_rows_say_which_items_were_retried(cli):
+    given = ("--set", 'acts=["ok", "flaky", "ok"]', "--executor", "local", "--run-id", "tried", "--progress", "none")
+    cli.ok("run", "tests.graph.statuses:collecting", *given)
+    asked = ("status", "tried", "--state", "retrying", "-o", "json")
+    rows = cli.ok(*asked).document["items"]
+    assert [(row["node"], row["fan_out_index"], row["attempt_index"]) for row in rows] == [
+        ("files", 1, 1),
+        ("again", 1, 1),
+    ]
+    assert {row["error"]["message"] for row in rows} == {"flaky, password=***"}
+    assert [row["node"] for row in cli.ok(*asked, "--node", "again", "--index", "1").document["items"]] == ["again"]
+    assert cli.ok(*asked, "--index", "0").document["items"] == []
+    assert cli.ok(*asked, "--latest").document["items"] == []
+
+
+@pytest.mark.parametrize("verb", [("status", "good", "--rows"), ("logs", "good")])
+def test_a_node_or_an_index_that_a_run_does_not_have_is_refused_with_those_that_it_has(ended, verb):
+    for place, said in (
+        (("--node", "piece"), "run good has no fan-out 'piece', but pieces"),
+        (("--index", "3"), "run good has no instance 3, but pieces with 0 to 2"),
+    ):
+        refused = ended.run(*verb, *place)
+        assert (refused.code, refused.stdout) == (2, "")
+        assert said in refused.stderr
+    ended.ok(*verb, "--node", "pieces", "--index", "2")
 
 
 def test_status_rows_that_are_not_kept_say_how_to_keep_them(cli):

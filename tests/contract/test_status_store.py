@@ -122,6 +122,15 @@ async def test_the_latest_row_of_each_subject_is_given_and_its_state_counts(stor
     assert [one.index for one in await get_status(store, run=run_id, latest=True, state="RUNNING")] == [1, 0]
 
 
+@pytest.mark.parametrize(("which", "found"), [({}, [0, 1]), ({"latest": True}, [1, 0]), ({"state": SUCCESS}, [0, 2])])
+async def test_of_what_is_wanted_the_first_ones_are_given(store, run_id, which, found):
+    await store.append([row(run_id, index=0), row(run_id, index=1), row(run_id, SUCCESS, index=0, tags={"a": "b"})])
+    await store.append([row(run_id, SUCCESS, index=index) for index in (2, 3)])
+    rows = await store.read(StatusFilter(run_id, limit=2, **which))
+    assert [one.index for one in rows] == found
+    assert [one.tags for one in rows] == [{"a": "b"} if one.state is SUCCESS and not one.index else {} for one in rows]
+
+
 async def test_many_rows_keep_their_order_and_their_tags(store, run_id):
     rows = [row(run_id, index=n, tags={"n": str(n)} if n % 3 else {}) for n in range(2500)]
     await store.append(rows)
