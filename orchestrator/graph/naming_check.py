@@ -13,20 +13,12 @@ from orchestrator.state import State
 MOST_TAGS = 32
 RESERVED_TAGS = frozenset(
     (
-        "correlation_id",
-        "fan_out",
-        "fan_out_index",
-        "graph",
-        "invocation_id",
-        "key",
-        "lineage",
-        "run_id",
-        "state",
-        "visit",
-        "worker",
+        *("sequence", "run_id", "invocation_id", "correlation_id", "graph", "node", "node_path", "lineage", "fan_out"),
+        *("index", "fan_out_index", "key", "tags", "state", "attempt", "attempt_index", "delivery", "delivery_attempt"),
+        *("visit", "worker", "at", "duration_seconds", "error", "error_category", "error_type", "error_message"),
     )
 )
-"""What an instance goes by already; a tag of such a name would be taken for it."""
+"""What the columns of an instance's rows are called, here and on the command line; a tag would be taken for one."""
 
 _NAME = re.compile(r"[\w.:-]{1,64}")
 

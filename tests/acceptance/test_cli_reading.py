@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from orchestrator.graph.naming_check import RESERVED_TAGS
 from tests.service.cli import CommandLine
 
 GRAPH = "tests.graph.tiny:graph"
@@ -55,6 +56,7 @@ def test_status_counts_by_state(ended):
 def test_status_rows_tell_every_state_of_each_instance_in_order(ended):
     rows = ended.ok("status", "good", "--rows", "-o", "jsonl").lines
     assert [row["sequence"] for row in rows] == sorted(row["sequence"] for row in rows)
+    assert set(rows[0]) <= RESERVED_TAGS | {"schema_version"}
     for index in range(3):
         own = [row for row in rows if row["fan_out_index"] == index]
         assert [row["state"] for row in own] == ["QUEUED", "RUNNING", "SUCCESS"]

@@ -1,3 +1,4 @@
+from dataclasses import fields
 from typing import Annotated, Any
 
 import pytest
@@ -9,6 +10,7 @@ from orchestrator.graph.projection import DeclaredSameName
 from orchestrator.graph.warning import CompileWarning
 from orchestrator.reducer import append, last_write_wins
 from orchestrator.state import State
+from orchestrator.status.row import StatusRow
 from tests.unit.small_graph import Batch, Unit, batch_builder, unit_graph, work
 
 
@@ -150,7 +152,7 @@ def test_an_instance_is_named_by_fields_that_its_item_has(items, options):
     assert refused(named_builder(items, **options)) == "mapping_references_undeclared_field"
 
 
-@pytest.mark.parametrize("options", [{"key": "index"}, {"tags": ["index"]}])
+@pytest.mark.parametrize("options", [{"key": "index"}, {"tags": ["number"]}])
 def test_an_index_has_no_field_to_name_an_instance_by(options):
     assert refused(batch_builder(items_field=None, item_field=None, count=3, **options)) == (
         "mapping_references_undeclared_field"
@@ -167,6 +169,11 @@ def test_names_that_an_item_has_or_may_have_compile(items):
 )
 def test_a_tag_has_a_name_of_its_own(tags):
     assert refused(batch_builder(tags=tags)) == "fan_out_tag_refused"
+
+
+@pytest.mark.parametrize("name", sorted({*(field.name for field in fields(StatusRow)), "node_path"}))
+def test_no_tag_is_called_as_a_column_of_a_status_row(name):
+    assert refused(batch_builder(tags={name: str})) == "fan_out_tag_refused"
 
 
 class Degrade:
