@@ -13,6 +13,9 @@ from orchestrator.ledger.claim import Beat, Reported, Verdict
 from orchestrator.ledger.view import QueueAnswer, QueuedItem
 from tests.contract.ledger_case import EPOCH, FAN_OUT, MAX_BYTES, RUN, other_opening, owner, report_of, slot
 
+# Of the sixty that are asked for: a machine may have something else to do now and then.
+AT_ONCE_SECONDS = 15
+
 
 class TestClaim:
     async def test_a_claim_brings_everything_needed_to_run_the_instance(self, case):
@@ -179,25 +182,25 @@ class TestReport:
         await case.opened(slot(0))
         started = time.monotonic()
         assert await case.reports(wait=0.05) == []
-        assert 0.04 < time.monotonic() - started < 1
+        assert 0.04 < time.monotonic() - started < AT_ONCE_SECONDS
 
     async def test_a_report_of_another_thread_wakes_the_orchestrator_at_once(self, case):
         await case.opened(slot(0))
         case.claim(slot(0))
-        waiting = asyncio.create_task(case.reports(wait=30))
+        waiting = asyncio.create_task(case.reports(wait=60))
         await asyncio.wait([waiting], timeout=0.1)
         thread = threading.Thread(target=case.report, args=(slot(0),))
         started = time.monotonic()
         thread.start()
         assert [one.slot for one in await waiting] == [slot(0)]
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < AT_ONCE_SECONDS
         thread.join()
 
     @pytest.mark.parametrize("news", ["release", "decline"])
     async def test_what_is_worth_a_sweep_wakes_the_orchestrator_at_once(self, case, news):
         await case.opened(slot(0), slot(1))
         case.claim(slot(0))
-        waiting = asyncio.create_task(case.reports(wait=30))
+        waiting = asyncio.create_task(case.reports(wait=60))
         await asyncio.wait([waiting], timeout=0.1)
         started = time.monotonic()
         if news == "release":
@@ -205,7 +208,7 @@ class TestReport:
         else:
             await asyncio.to_thread(case.worker.decline, RUN, [slot(1)], worker="w1", reason="no graph")
         assert await waiting == []
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < AT_ONCE_SECONDS
 
     async def test_reports_of_the_fan_outs_asked_for_come_together(self, case):
         await case.opened(slot(0))
@@ -244,7 +247,7 @@ class TestReport:
         await case.opened(slot(0))
         case.ask(slot(0))
         (where,) = await case.in_other(1)
-        first = asyncio.create_task(case.reports(wait=30))
+        first = asyncio.create_task(case.reports(wait=60))
         second = asyncio.create_task(case.reports(wait=30, of=("fan-out-2",)))
         await asyncio.wait([first, second], timeout=0.1)
         await asyncio.to_thread(case.worker.report, RUN, [report_of(where)])
