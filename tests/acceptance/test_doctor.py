@@ -164,6 +164,8 @@ def test_a_replica_is_refused_and_its_primary_is_to_wait_for_it(cli, own_redis, 
         with replica.client() as client:
             client.replicaof("127.0.0.1", str(own_redis.port))
             wait_until(lambda: client.info()["master_link_status"] == "up", what="it follows its primary")
+            # Redis refuses to stop before it has written the first append-only file of what it copied.
+            wait_until(lambda: not client.info()["aof_rewrite_in_progress"], what="it has kept what it copied")
         on_replica, on_primary = (bad(deployed(cli, server.url)) for server in (replica, own_redis))
     assert {("redis_topology", "ledger", "refused"), ("redis_probe", "ledger", "refused")} <= on_replica
     assert on_primary == {("redis_topology", "ledger", "warning")}
