@@ -52,9 +52,9 @@ def assert_adds_up(cli: CommandLine) -> None:
 
 
 def part(cli: CommandLine, *words: str) -> psutil.Process:
-    """The one process whose command line has these words."""
-    found = [process for process in cli.processes() if all(word in process.cmdline() for word in words)]
-    return min(found, key=lambda process: process.create_time())
+    """The first process whose command line has these words."""
+    found = [process for process in cli.processes() if set(words) <= set(process.info["cmdline"])]
+    return min(found, key=lambda process: process.info["create_time"])
 
 
 def keeper(cli: CommandLine) -> psutil.Process:
@@ -66,7 +66,7 @@ def worker(cli: CommandLine) -> psutil.Process:
 
 
 def redis(cli: CommandLine) -> psutil.Process:
-    return next(process for process in cli.processes() if "redis-server" in process.name())
+    return next(process for process in cli.processes() if "redis-server" in " ".join(process.info["cmdline"]))
 
 
 def test_a_run_needs_nothing_and_leaves_nothing_running(cli):

@@ -56,9 +56,10 @@ class CommandLine:
     def processes(self) -> list[psutil.Process]:
         """Every process that commands of this object started and that still lives.
 
-        They are told by their environment; Redis overwrites its own, and is told by where it works.
+        They are told by their environment; Redis overwrites its own, and is told by where it works. What is asked of
+        them later fails where they have ended meanwhile; `info` has their command lines and beginnings of now.
         """
-        return [process for process in psutil.process_iter() if self._is_ours(process)]
+        return [process for process in psutil.process_iter(["cmdline", "create_time"]) if self._is_ours(process)]
 
     def wait_until_gone(self) -> None:
         """Wait until none of them is left."""
