@@ -13,5 +13,4 @@ def cli(tmp_path: Path) -> Iterator[CommandLine]:
     """Embedded, with nothing configured; whatever a test leaves running is ended."""
     command_line = CommandLine(tmp_path)
     yield command_line
-    for process in command_line.processes():
-        process.kill()
+    command_line.kill()

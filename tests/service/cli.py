@@ -1,5 +1,6 @@
 """The command line as a user has it: real processes in a folder of their own."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -60,6 +61,12 @@ class CommandLine:
         them later fails where they have ended meanwhile; `info` has their command lines and beginnings of now.
         """
         return [process for process in psutil.process_iter(["cmdline", "create_time"]) if self._is_ours(process)]
+
+    def kill(self) -> None:
+        """SIGKILL every process that still lives."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def wait_until_gone(self) -> None:
         """Wait until none of them is left."""
