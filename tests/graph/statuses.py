@@ -80,22 +80,23 @@ def files_graph(name: str, error_policy: Literal["collect", "fail_fast"]) -> Com
     return builder.add_edge("files", "again").add_edge("again", END).compile(name)
 
 
-collecting = files_graph("statuses_collecting", "collect")
-strict = files_graph("statuses_strict", "fail_fast")
-folder = (
-    GraphBuilder(Files)
-    .add_fan_out_node(
+def one_fan_out(name: str, *middleware: Any) -> CompiledGraph[Files]:
+    """A fan-out over the items, and nothing else."""
+    builder = GraphBuilder(Files).add_fan_out_node(
         "files",
-        subgraph=file_graph("statuses_nested_file"),
+        subgraph=file_graph(f"{name}_file"),
         items_field="acts",
         item_field="act",
         collect_field="pid",
         target_field="pids",
+        middleware=middleware,
     )
-    .set_entry("files")
-    .add_edge("files", END)
-    .compile("statuses_folder")
-)
+    return builder.set_entry("files").add_edge("files", END).compile(name)
+
+
+collecting = files_graph("statuses_collecting", "collect")
+strict = files_graph("statuses_strict", "fail_fast")
+folder = one_fan_out("statuses_folder")
 nested = (
     GraphBuilder(Folders)
     .add_fan_out_node(
@@ -139,18 +140,4 @@ beside = (
     .add_edge("both", END)
     .compile("statuses_beside")
 )
-given_up = (
-    GraphBuilder(Files)
-    .add_fan_out_node(
-        "files",
-        subgraph=file_graph("statuses_given_up_file"),
-        items_field="acts",
-        item_field="act",
-        collect_field="pid",
-        target_field="pids",
-        middleware=[give_up_at_the_gate],
-    )
-    .set_entry("files")
-    .add_edge("files", END)
-    .compile("statuses_given_up")
-)
+given_up = one_fan_out("statuses_given_up", give_up_at_the_gate)
