@@ -54,6 +54,9 @@ class RunHandle(Generic[StateT]):
         if self._drive is not None:
             self._drive.stop(RunCancelled(self.run_id))
         await self._settled()
+        if not self._task.cancelled():
+            # Asked for here, since whoever cancels may know enough: the loop warns of an error nobody asks for.
+            self._task.exception()
 
     async def detach(self) -> None:
         """Give the run up, for another to take; what workers run goes on and is recorded by its next owner."""

@@ -62,7 +62,9 @@ def file_graph(name: str) -> CompiledGraph[File]:
     return builder.compile(name)
 
 
-def files_graph(name: str, error_policy: Literal["collect", "fail_fast"]) -> CompiledGraph[Files]:
+def files_graph(
+    name: str, error_policy: Literal["collect", "fail_fast"], *, concurrency: int = 10
+) -> CompiledGraph[Files]:
     """A node, then two fan-outs over the same items."""
     builder = GraphBuilder(Files).add_node("prepare", prepare).set_entry("prepare").add_edge("prepare", "files")
     for node, target in (("files", "pids"), ("again", "more")):
@@ -76,6 +78,7 @@ def files_graph(name: str, error_policy: Literal["collect", "fail_fast"]) -> Com
             key=lambda act: f"the {act} one",
             tags={"act": lambda act: act, "length": len},
             error_policy=error_policy,
+            concurrency=concurrency,
         )
     return builder.add_edge("files", "again").add_edge("again", END).compile(name)
 
@@ -96,6 +99,7 @@ def one_fan_out(name: str, *middleware: Any) -> CompiledGraph[Files]:
 
 collecting = files_graph("statuses_collecting", "collect")
 strict = files_graph("statuses_strict", "fail_fast")
+one_by_one = files_graph("statuses_one_by_one", "fail_fast", concurrency=1)
 folder = one_fan_out("statuses_folder")
 nested = (
     GraphBuilder(Folders)

@@ -18,7 +18,7 @@ from orchestrator.identity import Level
 from orchestrator.observers.event import Event, InstanceEvent, InstanceState
 from orchestrator.status.observer import StatusObserver
 from tests.graph import statuses
-from tests.graph.statuses import Files, Folders, beside, collecting, given_up, nested, strict
+from tests.graph.statuses import Files, Folders, beside, collecting, given_up, nested, one_by_one, strict
 from tests.service.observing import Place
 
 QUEUED_RUN = ["QUEUED", "RUNNING"]
@@ -204,9 +204,9 @@ async def test_schema_is_that_of_the_table_whatever_the_tags(place: Place, statu
 async def test_run_id_names_the_run_through_all_its_invocations(place: Place, status: StatusObserver):
     store = MemoryStore()
     with pytest.raises(NodeException):
-        await place.invoked(strict, Files(acts=["ok", "fail"]), status, checkpointer=store, invocation_id="first")
+        await place.invoked(one_by_one, Files(acts=["ok", "fail"]), status, checkpointer=store, invocation_id="first")
     with pytest.raises(NodeException):
-        await place.invoked(strict, Files(), status, checkpointer=store, resume_invocation="first")
+        await place.invoked(one_by_one, Files(), status, checkpointer=store, resume_invocation="first")
     rows = await status.get_status(run="first")
     assert len({row.invocation_id for row in rows}) == 2
     again = [row for row in rows if row.invocation_id != "first"]

@@ -1,6 +1,7 @@
 """A whole run in one process: stepping, resuming, failing, cancelling."""
 
 import asyncio
+import gc
 from collections import Counter
 from datetime import timedelta
 from typing import Annotated, Any
@@ -631,6 +632,20 @@ class TestOwnership:
         assert [row.report.slot.index async for row in store.slots("r", rows[0].id)] == [0]
         with pytest.raises(RunCancelled):
             await one.start("r", graph)
+
+    async def test_whoever_cancelled_a_run_and_does_not_ask_for_its_result_is_told_nothing(self):
+        told: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, what: told.append(what))
+        store, (graph, begun) = MemoryStore(), self.waiting()
+        one = self.orchestrator(store, graph, "one")
+        await one.submit(graph, Numbers(numbers=[1, 2, 3]), run_id="r")
+        handle = await one.start("r", graph)
+        await begun.wait()
+        await handle.cancel()
+        assert (await store.find("r")).status is RunStatus.CANCELLED
+        del handle
+        gc.collect()
+        assert told == []
 
 
 async def test_an_instance_knows_its_index():
