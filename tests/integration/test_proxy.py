@@ -9,6 +9,7 @@ import redis
 
 from tests.service.proxy import Proxy
 from tests.service.redis import RedisServer
+from tests.service.worker import wait_until
 
 
 @pytest.fixture
@@ -46,10 +47,12 @@ def test_requests_come_through_a_silent_network_and_replies_do_not(connect: redi
     assert connect.get("asked") == b"heard"
 
 
-def test_whoever_waits_for_a_reply_is_cut_off_when_the_network_is_back(proxy: Proxy) -> None:
+def test_whoever_waits_for_a_reply_is_cut_off_when_the_network_is_back(proxy: Proxy, redis_server: RedisServer) -> None:
     with ExitStack() as silence, socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as waiting:
         silence.enter_context(proxy.silent())
-        waiting.sendall(b"PING\r\n")
+        waiting.sendall(b"SET waiting 1\r\n")
+        with redis_server.client() as client:
+            wait_until(lambda: client.exists("waiting"), what="the request has come through")
         silence.close()
         assert heard(waiting) == b""
 

@@ -2,7 +2,7 @@
 
 import signal
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Set
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from tests.service.chat_server import Answer, Asked, ChatServer, refused, said
 from tests.service.deployment import AT_ONCE, Deployment
 from tests.service.otlp import Collector, SeenSpan, twice, without_parent
 from tests.service.redis import RedisServer
+from tests.service.shared import made_once
 from tests.service.worker import wait_until
 
 COUNT = 1000
@@ -59,9 +60,16 @@ class Trace:
 
 
 @pytest.fixture(scope="module")
-def traced(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trace]:
+def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trace:
     """What was received of a run that lost a worker, was left by its first orchestrator and resumed by another."""
-    folder = tmp_path_factory.mktemp("traced")
+
+    def received() -> list[SeenSpan]:
+        return _received(request.getfixturevalue("redis_server"), tmp_path_factory.mktemp("traced"))
+
+    return Trace(made_once(tmp_path_factory, "traced", received))
+
+
+def _received(redis_server: RedisServer, folder: Path) -> list[SeenSpan]:
     with Collector() as collector, ChatServer(answer) as chat:
         environment = {**collector.environment, "ASKED_URL": chat.base_url}
         url = f"sqlite:///{folder / 'state.db'}"
@@ -70,7 +78,7 @@ def traced(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) 
             _run(deployed, chat)
         finally:
             deployed.close()
-        yield Trace(collector.spans)
+        return collector.spans
 
 
 def _run(deployed: Deployment, chat: ChatServer) -> None:
