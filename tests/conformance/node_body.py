@@ -22,7 +22,7 @@ from tests.conformance.observed_body import (
 )
 from tests.conformance.world import World, calls_so_far
 
-BEHIND_SECONDS, RECORDING_SECONDS = 10.0, 0.3
+BEHIND_SECONDS, RECORDING_SECONDS = 10.0, 1.0
 """How long an instance behind the one that fails is at work, and what those before it may need to be recorded."""
 
 NOT_OF_THE_BODY = frozenset({"middleware", "error_category", "retry_middleware", "calls_llm_from_wrapper"})

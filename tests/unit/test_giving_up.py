@@ -98,12 +98,12 @@ class SlowFor(MemoryStore):
 
 
 async def test_a_fan_out_that_is_stopped_while_its_reports_are_committed_costs_no_other():
-    graph = rows_graph(time_limit=timedelta(seconds=1), concurrency=2)
-    one = orchestrator_of(graph, SlowFor('{"out":0.9}'), MemoryLedger())
-    await one.submit(graph, Rows(rows=[[0.9], [0.7], [0.6]]), run_id="r")
+    graph = rows_graph(time_limit=timedelta(seconds=3), concurrency=2)
+    one = orchestrator_of(graph, SlowFor('{"out":2.9}'), MemoryLedger())
+    await one.submit(graph, Rows(rows=[[2.9], [1.6], [1.5]]), run_id="r")
     async with asyncio.timeout(20):
         after = await (await one.start("r", graph)).result()
-    assert after.outs == [[0.7], [0.6]]
+    assert after.outs == [[1.6], [1.5]]
     assert [error["fan_out_index"] for error in after.errors] == ["0"]
 
 
