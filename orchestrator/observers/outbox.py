@@ -1,6 +1,7 @@
 """Rows on their way to a store, written in batches beside whoever adds them."""
 
 import asyncio
+import contextvars
 import logging
 import threading
 from collections import deque
@@ -75,7 +76,8 @@ class Outbox(Generic[Row]):
         self._waiting.extend(rows)
         self._drop(len(self._waiting) - self._most_waiting, "too many wait")
         if self._waiting and (self._writing is None or self._writing.done()):
-            self._writing = asyncio.create_task(self._write_soon())
+            # Of nobody who adds: the first to do so is an instance or a run, and rows of others come after.
+            self._writing = asyncio.create_task(self._write_soon(), context=contextvars.Context())
         if self._reason is None and len(self._waiting) >= self._batch_rows:
             self._end_pause()
 

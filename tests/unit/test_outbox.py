@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import pytest
 
@@ -47,6 +48,19 @@ async def test_rows_are_written_by_themselves_in_batches(store):
         box.add([row])
     await asyncio.wait_for(store.has_written.wait(), timeout=5)
     assert store.batches == [list(range(10))]
+
+
+async def test_rows_are_written_for_all_who_add_and_not_in_the_context_of_the_first():
+    place = ContextVar("place", default="nowhere")
+    written_in: asyncio.Queue[str] = asyncio.Queue()
+
+    async def write(_rows: Sequence[int]) -> None:
+        written_in.put_nowait(place.get())
+
+    box: Outbox[int] = Outbox(write, what="rows", every_seconds=0.0)
+    place.set("an instance")
+    box.add([1])
+    assert await asyncio.wait_for(written_in.get(), timeout=5) == "nowhere"
 
 
 async def test_rows_of_a_store_that_is_away_wait_and_are_written_in_order_once_it_is_back(store, caplog):
