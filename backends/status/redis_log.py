@@ -1,22 +1,17 @@
 """The output of instances, in Redis."""
 
-import asyncio
 import json
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import cast
 
 import redis
-import redis.asyncio
 
-from backends.ledgers.redis.client import advice_for, async_client, without_password
-from backends.untraced import untraced
+from backends.status.redis_thread import RedisThread
 from orchestrator.capture.line import LogStream
 from orchestrator.capture.log_store import PLAIN_FIELDS, LogFilter, LogRow
-from orchestrator.errors import CheckpointUnavailable
 
 
 class RedisLogStore:
@@ -26,43 +21,32 @@ class RedisLogStore:
     """
 
     def __init__(self, url: str, *, namespace: str) -> None:
-        self._url = url
+        self._redis = RedisThread(url, what="log")
         self._namespace = namespace
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = WeakKeyDictionary()
 
     async def append(self, rows: Sequence[LogRow]) -> None:
-        for run_id, of_run in groupby(rows, key=attrgetter("run_id")):
-            await self._asked("RPUSH", self._key(run_id), *(_text(row) for row in of_run))
+        await self._redis.asked(lambda client: self._append(client, rows))
 
     async def read(self, run_id: str, which: LogFilter, *, after: int, limit: int) -> tuple[list[LogRow], int]:
-        texts = await self._asked("LRANGE", self._key(run_id), after, after + limit - 1)
-        rows = [_row(sequence, text) for sequence, text in enumerate(texts, after + 1)]
+        rows = await self._redis.asked(lambda client: self._page(client, run_id, after, limit))
         return [row for row in rows if which.takes(row)], after + len(rows)
 
     async def delete(self, run_id: str) -> None:
-        await self._asked("UNLINK", self._key(run_id))
+        await self._redis.asked(lambda client: client.unlink(self._key(run_id)))
 
     async def close(self) -> None:
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
+        await self._redis.close()
+
+    def _append(self, client: redis.Redis, rows: Sequence[LogRow]) -> None:
+        for run_id, of_run in groupby(rows, key=attrgetter("run_id")):
+            client.rpush(self._key(run_id), *map(_text, of_run))
+
+    def _page(self, client: redis.Redis, run_id: str, after: int, limit: int) -> list[LogRow]:
+        texts = cast("list[bytes]", client.lrange(self._key(run_id), after, after + limit - 1))
+        return [_row(sequence, text) for sequence, text in enumerate(texts, after + 1)]
 
     def _key(self, run_id: str) -> str:
         return f"{self._namespace}:log:{{{run_id}}}"
-
-    async def _asked(self, *command: Any) -> Any:
-        loop = asyncio.get_running_loop()
-        client: Any = self._clients.get(loop)
-        if client is None:
-            client = self._clients[loop] = async_client(self._url, name="rollforward-logs")
-        try:
-            with untraced():
-                return await client.execute_command(*command)
-        except redis.RedisError as error:
-            raise CheckpointUnavailable(
-                f"the log store {without_password(self._url)} cannot be used: {error}; "
-                f"{advice_for(error) or 'see that this Redis is up and has memory and disk left'}"
-            ) from error
 
 
 def _text(row: LogRow) -> bytes:

@@ -1,24 +1,18 @@
 """What became of instances and nodes, in Redis."""
 
-import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import redis
 
-from backends.ledgers.redis.client import advice_for, sync_client, without_password
-from backends.untraced import untrace_thread
-from orchestrator.errors import CheckpointUnavailable
+from backends.status.redis_thread import RedisThread
 from orchestrator.identity import Level
 from orchestrator.observers.event import InstanceState
 from orchestrator.status.row import StatusRow
 from orchestrator.status.store import StatusFilter
-
-T = TypeVar("T")
 
 KEPT_FOR = timedelta(days=30)
 PAGE_ROWS = 5000
@@ -39,71 +33,56 @@ class RedisStatusStore:
     """
 
     def __init__(self, url: str, *, namespace: str) -> None:
-        self._url = url
         self._prefix = f"{namespace}:status:"
-        self._client = sync_client(url, name="rollforward-status")
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="status", initializer=untrace_thread)
+        self._redis = RedisThread(url, what="status")
 
     async def append(self, rows: Sequence[StatusRow]) -> None:
-        await self._asked(lambda: self._append(rows))
+        await self._redis.asked(lambda client: self._append(client, rows))
 
     async def read(self, which: StatusFilter) -> list[StatusRow]:
-        return await self._asked(lambda: which.of(self._rows(which.run_id)))
+        return await self._redis.asked(lambda client: which.of(self._rows(client, which.run_id)))
 
     async def delete(self, run_id: str) -> None:
-        await self._asked(lambda: self._delete(run_id))
+        await self._redis.asked(lambda client: self._delete(client, run_id))
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._close)
+        await self._redis.close()
 
-    def _append(self, rows: Sequence[StatusRow]) -> None:
-        last = self._client.hincrby(f"{self._prefix}counts", "sequence", len(rows))
+    def _append(self, client: redis.Redis, rows: Sequence[StatusRow]) -> None:
+        last = client.hincrby(f"{self._prefix}counts", "sequence", len(rows))
         of_runs: dict[str, list[bytes]] = defaultdict(list)
         for sequence, row in enumerate(rows, last - len(rows) + 1):
             of_runs[row.run_id].append(_text(row, sequence))
-        with self._client.pipeline(transaction=True) as pipeline:
+        with client.pipeline(transaction=True) as pipeline:
             for run_id, texts in of_runs.items():
                 pipeline.rpush(self._key(run_id), *texts)
                 pipeline.expire(self._key(run_id), KEPT_FOR)
                 pipeline.zadd(f"{self._prefix}runs", {run_id: last}, nx=True)
             pipeline.execute()
 
-    def _delete(self, run_id: str) -> None:
-        with self._client.pipeline(transaction=True) as pipeline:
+    def _delete(self, client: redis.Redis, run_id: str) -> None:
+        with client.pipeline(transaction=True) as pipeline:
             pipeline.unlink(self._key(run_id))
             pipeline.zrem(f"{self._prefix}runs", run_id)
             pipeline.execute()
 
-    def _rows(self, run_id: str | None) -> list[StatusRow]:
-        run_ids = [run_id] if run_id is not None else self._run_ids()
+    def _rows(self, client: redis.Redis, run_id: str | None) -> list[StatusRow]:
+        run_ids = [run_id] if run_id is not None else self._run_ids(client)
         # A connection that broke may have had the client send the same rows twice.
-        rows = {row.sequence: row for one in run_ids for row in self._of_run(one)}
+        rows = {row.sequence: row for one in run_ids for row in self._of_run(client, one)}
         return [rows[sequence] for sequence in sorted(rows)]
 
-    def _of_run(self, run_id: str) -> Iterator[StatusRow]:
+    def _of_run(self, client: redis.Redis, run_id: str) -> Iterator[StatusRow]:
         start = 0
-        while texts := cast("list[bytes]", self._client.lrange(self._key(run_id), start, start + PAGE_ROWS - 1)):
+        while texts := cast("list[bytes]", client.lrange(self._key(run_id), start, start + PAGE_ROWS - 1)):
             yield from map(_row, texts)
             start += len(texts)
 
-    def _run_ids(self) -> list[str]:
-        return [name.decode() for name in cast("list[bytes]", self._client.zrevrange(f"{self._prefix}runs", 0, -1))]
+    def _run_ids(self, client: redis.Redis) -> list[str]:
+        return [name.decode() for name in cast("list[bytes]", client.zrevrange(f"{self._prefix}runs", 0, -1))]
 
     def _key(self, run_id: str) -> str:
         return f"{self._prefix}{{{run_id}}}"
-
-    async def _asked(self, question: Callable[[], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, question)
-        except redis.RedisError as error:
-            raise CheckpointUnavailable(
-                f"the status store {without_password(self._url)} cannot be used: {error}; "
-                f"{advice_for(error) or 'see that this Redis is up and has memory and disk left'}"
-            ) from error
-
-    def _close(self) -> None:
-        self._thread.shutdown()
-        self._client.close()
 
 
 def _text(row: StatusRow, sequence: int) -> bytes:

@@ -1,5 +1,6 @@
 """What every store of instances' output promises."""
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -136,6 +137,16 @@ async def test_a_store_that_is_away_says_so(url):
             await store.append([row("lost", run_id="r")])
     finally:
         await store.close()
+
+
+def test_loops_that_have_ended_leave_no_connection_behind(redis_url, run_id):
+    store = open_logs(redis_url, namespace=NAMESPACE)
+    for number in range(5):
+        asyncio.run(store.append([row("said", run_id=run_id, number=number)]))
+    with redis.Redis.from_url(redis_url) as client:
+        names = [one["name"] for one in client.client_list()]
+    assert names.count("rollforward-log") == 1
+    asyncio.run(store.close())
 
 
 async def test_rows_that_an_earlier_version_kept_in_redis_are_read(redis_url, run_id):
