@@ -234,7 +234,7 @@ class TestReport:
         await case.orchestrator.queue(
             RUN, EPOCH, [QueuedItem(replace(lapsed, index=3), b"")], claim_deadline_seconds=30
         )
-        waiting = asyncio.create_task(case.reports(wait=0.6, of=of))
+        waiting = asyncio.create_task(case.reports(wait=2, of=of))
         await asyncio.wait([waiting], timeout=0.1)
         await asyncio.to_thread(case.worker.report, RUN, [report_of(reported)])
         await asyncio.to_thread(case.worker.decline, RUN, [replace(lapsed, index=3)], worker="w1", reason="r")
