@@ -67,7 +67,7 @@ class CompiledGraph(Graph[StateT]):
         return asyncio.run(self._invoke_and_drain(state, how))
 
     def submit(self, state: StateT | None = None, **how: Unpack[Invocation]) -> BackgroundHandle[StateT]:
-        """`start`, for code without an event loop: the run goes on in a thread of its own."""
+        """`start`, for code without an event loop, in a thread of its own; `result` comes when observers are told."""
         return BackgroundHandle(lambda: self.start(state, **how))
 
     async def _invoke_and_drain(self, state: StateT | None, how: Invocation) -> StateT:

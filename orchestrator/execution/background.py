@@ -10,13 +10,15 @@ from typing_extensions import TypeVar
 
 from orchestrator.execution.handle import RunHandle
 from orchestrator.execution.status import Progress
+from orchestrator.observers.delivery import drain
+from orchestrator.observers.draining import deliveries_here
 from orchestrator.state import State
 
 StateT = TypeVar("StateT", bound=State, default=State)
 
 
 class BackgroundHandle(Generic[StateT]):
-    """The synchronous twin of `RunHandle`. Its thread and loop end with the run."""
+    """The synchronous twin of `RunHandle`. Its thread and loop end with the run, once observers are told everything."""
 
     def __init__(self, start: Callable[[], Awaitable[RunHandle[StateT]]]) -> None:
         self._started: Future[tuple[asyncio.AbstractEventLoop, RunHandle[StateT]]] = Future()
@@ -27,7 +29,10 @@ class BackgroundHandle(Generic[StateT]):
         self.run_id, self.invocation_id = self._handle.run_id, self._handle.invocation_id
 
     def result(self, timeout: float | None = None) -> StateT:
-        """Wait for the end, `timeout` seconds at most, and give the last state; see `RunHandle.result`."""
+        """Wait for the end, `timeout` seconds at most, and give the last state; see `RunHandle.result`.
+
+        Observers are told everything before it returns or raises what the run failed by.
+        """
         return self._ended.result(timeout)
 
     def status(self) -> Progress:
@@ -47,6 +52,16 @@ class BackgroundHandle(Generic[StateT]):
             return
         self._started.set_result((asyncio.get_running_loop(), handle))
         try:
-            self._ended.set_result(await handle.result())
+            state = await _told(handle)
         except BaseException as error:  # noqa: BLE001 - as above
             self._ended.set_exception(error)
+        else:
+            self._ended.set_result(state)
+
+
+async def _told(handle: RunHandle[StateT]) -> StateT:
+    """The result, once observers are told everything: what they have not heard by the end of the loop is lost."""
+    try:
+        return await handle.result()
+    finally:
+        await drain(deliveries_here(), timeout_seconds=None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -472,6 +473,21 @@ def test_a_synchronous_run_tells_everything_before_it_returns():
     graph.attach_observer(seen)
     graph.run()
     assert len(seen.events) == 2
+
+
+@pytest.mark.parametrize("failing", [False, True], ids=["that succeeds", "that fails"])
+def test_a_run_in_the_background_tells_everything_before_it_gives_its_result(failing):
+    told: list[Event] = []
+
+    async def behind(event: Event) -> None:
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        told.append(event)
+
+    handle = chain("a", "b", "c", **({"c": boom} if failing else {})).compile().submit(Trace(), observers=[behind])
+    with pytest.raises(NodeException) if failing else nullcontext():
+        handle.result(timeout=10)
+    assert len(told) == 6
 
 
 async def test_a_resumed_run_goes_on_counting_steps():
