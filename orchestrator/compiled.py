@@ -56,11 +56,13 @@ class CompiledGraph(Graph[StateT]):
         return RemoveHandle(attached)
 
     async def drain(self, timeout: float | None = None) -> DrainSummary:
-        """Wait until the observers of all invocations of this graph were told everything, at most `timeout` seconds.
+        """Wait until the observers of this graph's invocations were told everything, at most `timeout` seconds.
 
-        What is left then is dropped and counted; later invocations are not touched by it.
+        These are the invocations that were begun in this event loop: each loop tells of its own, and is drained in
+        itself before it ends. What is left when the time is over is dropped and counted; later invocations are not
+        touched by it.
         """
-        return await drain(list(self.deliveries), timeout_seconds=timeout)
+        return await drain(self.deliveries.here(), timeout_seconds=timeout)
 
     def run(self, state: StateT | None = None, **how: Unpack[Invocation]) -> StateT:
         """`invoke`, for code without an event loop; observers are told everything before it returns."""

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic
-from weakref import WeakSet
 
 from typing_extensions import TypeVar
 
@@ -20,7 +19,7 @@ from orchestrator.graph.node import FanOutNode, FunctionNode, Node
 from orchestrator.graph.origin import module_name
 from orchestrator.graph.warning import CompileWarning
 from orchestrator.middleware.chain import Middleware
-from orchestrator.observers.delivery import Delivery
+from orchestrator.observers.delivery import DeliverySet
 from orchestrator.observers.subscription import Subscription
 from orchestrator.state import State
 from orchestrator.tracing.tracing import Tracing, Untraced
@@ -49,7 +48,7 @@ class Graph(Generic[StateT]):
     migrations: StateMigrations = field(default_factory=StateMigrations)
     subscriptions: list[Subscription] = field(default_factory=list, init=False)
     tracings: list[Tracing] = field(default_factory=list, init=False)
-    deliveries: WeakSet[Delivery] = field(default_factory=WeakSet, init=False)
+    deliveries: DeliverySet = field(default_factory=DeliverySet, init=False)
     _found: str | None = field(default=None, init=False)
 
     def __repr__(self) -> str:

@@ -1,10 +1,12 @@
 """One strictly serial queue of events for each invocation."""
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from weakref import WeakSet
 
 from orchestrator.observers.emitter import Home, Path
 from orchestrator.observers.event import Event, Phase
@@ -50,8 +52,8 @@ class Delivery:
 
     @property
     def is_here(self) -> bool:
-        """Whether this is the thread that it tells events in, which alone can wait for it."""
-        return not self._home.is_elsewhere
+        """Whether this runs in the loop that it tells events in, where alone it can be waited for."""
+        return self._home.is_here
 
     def wants(self, phase: Phase) -> bool:
         return phase in self.wanted
@@ -139,8 +141,26 @@ class Delivery:
                 self._progressed.notify_all()
 
 
+class DeliverySet:
+    """Deliveries that live as long as their invocations; they may be added in any thread."""
+
+    def __init__(self) -> None:
+        self._kept: WeakSet[Delivery] = WeakSet()
+        self._looking = threading.Lock()
+
+    def add(self, delivery: Delivery) -> None:
+        with self._looking:
+            self._kept.add(delivery)
+
+    def here(self) -> list[Delivery]:
+        """Those that tell their events in the running loop."""
+        with self._looking:
+            kept = list(self._kept)
+        return [delivery for delivery in kept if delivery.is_here]
+
+
 async def drain(deliveries: Sequence[Delivery], *, timeout_seconds: float | None) -> DrainSummary:
-    """Wait until these have delivered everything; what is left when the time is over is dropped."""
+    """Wait until these, all of this loop, have delivered everything; what is left when the time is over is dropped."""
     try:
         async with asyncio.timeout(timeout_seconds):
             for delivery in deliveries:

@@ -19,14 +19,17 @@ class Home:
 
     def __init__(self) -> None:
         self._thread = get_ident()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        with suppress(RuntimeError):
-            self._loop = asyncio.get_running_loop()
+        self._loop = _running_loop()
 
     @property
     def is_elsewhere(self) -> bool:
         """Whether this is another thread."""
         return self._loop is not None and get_ident() != self._thread
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this runs in that loop: a thread may have several, one after the other."""
+        return self._loop is not None and _running_loop() is self._loop
 
     def call(self, act: Callable[..., None], *arguments: Any, **named: Any) -> None:
         """Call `act` there, soon; before whatever this thread gives to that loop after it."""
@@ -34,6 +37,13 @@ class Home:
         with suppress(RuntimeError):
             assert self._loop is not None
             self._loop.call_soon_threadsafe(partial(act, *arguments, **named))
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class Emitter(Protocol):

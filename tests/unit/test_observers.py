@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+import sys
+import threading
+import time
 from contextlib import nullcontext
 from itertools import pairwise
 from typing import Annotated, Any
@@ -15,6 +18,7 @@ from orchestrator.errors import NodeException, RoutingError
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.edge import END
 from orchestrator.middleware.retry import RetryMiddleware, deterministic_backoff
+from orchestrator.observers.delivery import Delivery, DeliverySet, DrainSummary
 from orchestrator.observers.draining import ObserverNotAvailableInWorker, drain_events_for
 from orchestrator.observers.emitting import emit_failure_isolated
 from orchestrator.observers.event import (
@@ -403,6 +407,80 @@ async def test_a_drain_that_takes_too_long_drops_the_rest_and_counts_it():
     held.set()
     await graph.invoke()
     assert (await graph.drain()).undelivered_count == 0
+
+
+def holding_back() -> tuple[Any, asyncio.Event]:
+    """An observer that takes nothing until somebody says so."""
+    gate = asyncio.Event()
+
+    async def slow(_event: Event) -> None:
+        await gate.wait()
+
+    return slow, gate
+
+
+async def test_a_drain_neither_waits_for_what_another_thread_tells_nor_drops_it():
+    graph, seen, is_invoked = chain("a").compile(), Recording(), threading.Event()
+    slow, gate = holding_back()
+    theirs: list[asyncio.AbstractEventLoop] = []
+
+    async def elsewhere() -> DrainSummary:
+        theirs.append(asyncio.get_running_loop())
+        await graph.invoke(observers=[slow, seen])
+        is_invoked.set()
+        return await graph.drain()
+
+    other = asyncio.create_task(asyncio.to_thread(asyncio.run, elsewhere()))
+    assert await asyncio.to_thread(is_invoked.wait, 5)
+    await graph.invoke(observers=[Recording()])
+    assert await graph.drain(timeout=5) == DrainSummary()
+    theirs[0].call_soon_threadsafe(gate.set)
+    assert await other == DrainSummary()
+    assert len(seen.events) == 2
+
+
+def test_a_drain_does_not_wait_for_what_an_earlier_loop_of_its_thread_had_left():
+    graph, seen = chain("a").compile(), Recording()
+    slow, gate = holding_back()
+    with asyncio.Runner() as earlier:
+        earlier.run(graph.invoke(observers=[slow, seen]))
+        assert asyncio.run(graph.drain(timeout=5)) == DrainSummary()
+        gate.set()
+        earlier.run(graph.drain())
+    assert len(seen.events) == 2
+
+
+def test_what_another_loop_is_to_tell_is_counted_where_it_cannot_be_waited_for():
+    graph = chain("a").compile()
+    slow, gate = holding_back()
+    with asyncio.Runner() as earlier:
+        earlier.run(graph.invoke(observers=[slow], invocation_id="told elsewhere"))
+        assert asyncio.run(drain_events_for("told elsewhere", timeout=5)) == DrainSummary(undelivered_count=2)
+        gate.set()
+        assert earlier.run(drain_events_for("told elsewhere")) == DrainSummary()
+
+
+async def test_deliveries_are_looked_through_while_another_thread_adds_some():
+    kept = DeliverySet()
+    mine, theirs = ([Delivery(lambda _path: iter(()), wanted=()) for _ in range(1000)] for _ in range(2))
+    for delivery in mine:
+        kept.add(delivery)
+
+    def add() -> None:
+        for delivery in theirs:
+            kept.add(delivery)
+            time.sleep(0)
+
+    adding = threading.Thread(target=add)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        adding.start()
+        while adding.is_alive():
+            assert set(mine) <= set(kept.here())
+    finally:
+        sys.setswitchinterval(interval)
+        adding.join()
 
 
 async def test_whoever_waits_for_what_is_dropped_waits_no_more():
