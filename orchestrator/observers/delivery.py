@@ -1,6 +1,7 @@
 """One strictly serial queue of events for each invocation."""
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -12,6 +13,8 @@ from orchestrator.observers.emitter import Home, Path
 from orchestrator.observers.event import Event, Phase
 from orchestrator.observers.subscription import Subscription
 
+log = logging.getLogger(__name__)
+
 AT_ONCE = 200
 """So many are told before others have their turn."""
 
@@ -21,7 +24,7 @@ Audience = Callable[[Path], Iterator[Subscription]]
 
 @dataclass(frozen=True, slots=True)
 class DrainSummary:
-    """What waiting for events came to."""
+    """What waiting for events came to: how many were not told, those given up before it with them."""
 
     undelivered_count: int = 0
     timeout_reached: bool = False
@@ -41,14 +44,17 @@ class Delivery:
         self._step = step
         self._waiting: deque[tuple[Iterable[Event], list[Subscription]]] = deque()
         self._announced = 0
-        self._delivered = 0
+        self._settled = 0
+        self._given_up = 0
+        self._unsaid = 0
         self._task: asyncio.Task[None] | None = None
         self._progressed = asyncio.Condition()
         self._awaited = 0
 
     @property
     def undelivered_count(self) -> int:
-        return self._announced - self._delivered
+        """How many wait, with those that were given up and that no drain has counted yet."""
+        return self._announced - self._settled + self._unsaid
 
     @property
     def is_here(self) -> bool:
@@ -78,25 +84,30 @@ class Delivery:
             return
 
     async def wait(self, *, timeout_seconds: float | None) -> DrainSummary:
-        """Wait until all that is announced by now has been delivered."""
+        """Wait until all that is announced by now has been delivered; what was ever given up instead is counted."""
         mark = self._announced
         self._awaited += 1
         try:
             async with asyncio.timeout(timeout_seconds), self._progressed:
-                await self._progressed.wait_for(lambda: self._delivered >= mark)
+                await self._progressed.wait_for(lambda: self._settled >= mark)
         except TimeoutError:
-            return DrainSummary(mark - self._delivered, timeout_reached=True)
+            return DrainSummary(mark - self._settled + self._given_up, timeout_reached=True)
         finally:
             self._awaited -= 1
-        return DrainSummary()
+        return DrainSummary(self._given_up)
 
-    def drop(self) -> None:
-        """Deliver nothing more; what an observer is at is cancelled."""
-        self._waiting.clear()
-        self._delivered = self._announced
+    def drop(self) -> int:
+        """Deliver nothing more, and cancel what an observer is at; how many that are, with those of `take_unsaid`."""
+        self._give_up()
         if self._task is not None:
             self._task.cancel()
             self._task = None
+        return self.take_unsaid()
+
+    def take_unsaid(self) -> int:
+        """How many were given up since this was last asked."""
+        count, self._unsaid = self._unsaid, 0
+        return count
 
     def _announce(self, events: Iterable[Event], first: Event, path: Path, *, count: int) -> None:
         told = [subscription for subscription in self._audience(path) if subscription.wants(first)]
@@ -115,14 +126,23 @@ class Delivery:
                     await subscription.tell(event)
                 if self._task is not this:
                     return
-                self._delivered += 1
+                self._settled += 1
                 await self._let_others_on()
         finally:
             if self._task is this:
-                # Cancelled before the last: nobody is to wait for what is told no more.
-                self._waiting.clear()
-                self._delivered = self._announced
+                # Ended before the last: nobody is to wait for what is told no more.
+                lost = self._give_up()
+                if lost:
+                    log.error("observers were not told everything", extra={"count": lost})
             await self._show_progress()
+
+    def _give_up(self) -> int:
+        lost = self._announced - self._settled
+        self._waiting.clear()
+        self._settled = self._announced
+        self._given_up += lost
+        self._unsaid += lost
+        return lost
 
     def _next_events(self) -> Iterator[tuple[Event, list[Subscription]]]:
         while self._waiting:
@@ -132,7 +152,7 @@ class Delivery:
 
     async def _let_others_on(self) -> None:
         await self._show_progress()
-        if self._delivered % AT_ONCE == 0:
+        if self._settled % AT_ONCE == 0:
             await asyncio.sleep(0)
 
     async def _show_progress(self) -> None:
@@ -160,14 +180,14 @@ class DeliverySet:
 
 
 async def drain(deliveries: Sequence[Delivery], *, timeout_seconds: float | None) -> DrainSummary:
-    """Wait until these, all of this loop, have delivered everything; what is left when the time is over is dropped."""
+    """Wait until these, all of this loop, have delivered everything; what is left when the time is over is dropped.
+
+    What was given up before, as where an observer ended whoever told it, is counted too, once.
+    """
     try:
         async with asyncio.timeout(timeout_seconds):
             for delivery in deliveries:
                 await delivery.wait(timeout_seconds=None)
     except TimeoutError:
-        summary = DrainSummary(sum(delivery.undelivered_count for delivery in deliveries), timeout_reached=True)
-        for delivery in deliveries:
-            delivery.drop()
-        return summary
-    return DrainSummary()
+        return DrainSummary(sum(delivery.drop() for delivery in deliveries), timeout_reached=True)
+    return DrainSummary(sum(delivery.take_unsaid() for delivery in deliveries))

@@ -40,10 +40,16 @@ class Subscription:
         return not self.phases.isdisjoint(event.phases)
 
     async def tell(self, event: Event) -> bool:
-        """Tell the observer, and say whether it took it: what it raises is logged, and is nobody else's matter."""
+        """Tell the observer, and say whether it took it: what it raises is logged, and is nobody else's matter.
+
+        Only what ends the process does so from here too.
+        """
         try:
             await self.observer(event)
-        except (Exception, asyncio.CancelledError) as error:
+        except (GeneratorExit, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            # A panic of Rust code is no Exception, and as little anybody else's matter.
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
             log.exception("observer failed", extra={"run_id": event.run_id, "observer": repr(self.observer)})

@@ -40,7 +40,7 @@ async def test_it_wants_what_any_child_wants_and_each_is_told_its_own():
     assert plain == nodes.events
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no"), asyncio.CancelledError()])
+@pytest.mark.parametrize("error", [RuntimeError("no"), asyncio.CancelledError(), BaseException("a panic")])
 async def test_a_child_that_raises_is_counted_and_logged_and_its_siblings_are_told(
     caplog: pytest.LogCaptureFixture, error: BaseException
 ):

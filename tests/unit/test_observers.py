@@ -348,7 +348,15 @@ async def let_out_a_cancellation(_event: Event) -> None:
     await waited_for
 
 
-@pytest.mark.parametrize("broken", [failing, let_out_a_cancellation])
+class Panic(BaseException):
+    """What Rust code raises, and test frameworks do, is no Exception."""
+
+
+async def panicking(_event: Event) -> None:
+    raise Panic
+
+
+@pytest.mark.parametrize("broken", [failing, let_out_a_cancellation, panicking])
 async def test_an_observer_that_raises_disturbs_nobody(caplog, broken):
     graph = chain("a").compile()
     graph.attach_observer(broken)
@@ -358,17 +366,46 @@ async def test_an_observer_that_raises_disturbs_nobody(caplog, broken):
     assert [record.getMessage() for record in caplog.records] == ["observer failed"] * 2
 
 
-async def test_an_observer_that_cancels_whoever_tells_it_keeps_nobody_waiting():
-    async def ending(_event: Event) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        task.cancel()
-        await asyncio.sleep(0)
+async def ending(_event: Event) -> None:
+    """Cancel whoever tells it."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
 
+
+async def test_an_observer_that_cancels_whoever_tells_it_keeps_nobody_waiting_and_what_is_lost_is_counted_once(caplog):
     graph = chain("a").compile()
     graph.attach_observer(ending)
     await graph.invoke()
-    assert not (await asyncio.wait_for(graph.drain(), timeout=5)).timeout_reached
+    assert await asyncio.wait_for(graph.drain(), timeout=5) == DrainSummary(undelivered_count=2)
+    assert await graph.drain() == DrainSummary()
+    assert [(record.getMessage(), record.count) for record in caplog.records] == [
+        ("observers were not told everything", 2)
+    ]
+
+
+async def test_whoever_waits_for_events_learns_how_many_were_not_told():
+    lost: list[DrainSummary] = []
+
+    async def read(_state: Any) -> dict[str, Any]:
+        lost.append(await drain_events_for(current_invocation_id() or ""))
+        return {}
+
+    graph = chain("a", a=read).compile()
+    graph.attach_observer(ending)
+    await graph.invoke()
+    assert lost == [DrainSummary(undelivered_count=1)]
+
+
+def test_an_observer_ends_its_process_where_it_asks_for_that():
+    async def leave(_event: Event) -> None:
+        raise SystemExit(3)
+
+    graph = chain("a").compile()
+    graph.attach_observer(leave)
+    with pytest.raises(SystemExit, match="3"):
+        graph.run()
 
 
 async def test_an_observer_is_told_of_the_phases_that_it_asked_for():
