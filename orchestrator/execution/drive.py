@@ -36,6 +36,7 @@ from orchestrator.observers.emitter import Emitter, Unheard
 from orchestrator.observers.event import InvocationEvent, InvocationState, Phase
 from orchestrator.observers.listeners import Listeners
 from orchestrator.observers.observation import Observation
+from orchestrator.observers.site import outside_nodes
 from orchestrator.state import State
 from orchestrator.tracing.current import within
 from orchestrator.tracing.span import CANCELLED, NO_SPAN, Span
@@ -230,7 +231,8 @@ class Drive(Generic[StateT]):
 
     def _delivery(self, *, step: int) -> Delivery:
         """The queue of this invocation's events, which outlives it until all is told."""
-        delivery = Delivery(self._listeners.of, wanted=self._listeners.wanted, step=step)
+        with outside_nodes():
+            delivery = Delivery(self._listeners.of, wanted=self._listeners.wanted, step=step)
         know(self._own.invocation_id, delivery)
         self._graph.deliveries.add(delivery)
         return delivery

@@ -1,6 +1,7 @@
 """One strictly serial queue of events for each invocation."""
 
 import asyncio
+import contextvars
 import logging
 import threading
 from collections import deque
@@ -34,13 +35,15 @@ class Delivery:
     """Tells the observers of one invocation, event by event, each event to all of them before the next.
 
     It is the emitter of what the orchestrator steps itself. `step` is the number of the first executed node.
-    `wanted` is what anybody is told of.
+    `wanted` is what anybody is told of. Observers run in the context that it is made in.
     """
 
     def __init__(self, audience: Audience, *, wanted: Collection[Phase], step: int = 0) -> None:
         self.wanted = frozenset(wanted)
         self._audience = audience
         self._home = Home()
+        # Of the run, and not of whichever node or instance has something to tell while nothing else is told.
+        self._context = contextvars.copy_context()
         self._step = step
         self._waiting: deque[tuple[Iterable[Event], list[Subscription]]] = deque()
         self._announced = 0
@@ -116,7 +119,7 @@ class Delivery:
         self._announced += count
         self._waiting.append((events, told))
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._deliver())
+            self._task = asyncio.create_task(self._deliver(), context=self._context.copy())
 
     async def _deliver(self) -> None:
         this = asyncio.current_task()

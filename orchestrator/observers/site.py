@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.context import current_attempt_index
 from orchestrator.error_record import ErrorRecord
 from orchestrator.graph.node import BranchSpec, FunctionNode
+from orchestrator.holding import Holding
 from orchestrator.middleware.cause_chain import classify_cause_chain, derived_link, error_record
 from orchestrator.observers.event import (
     NODE_PHASES,
@@ -204,6 +205,11 @@ class at:
         _site.reset(self._before)
         if error is not None:
             self._site.gave_up(error)
+
+
+def outside_nodes() -> Holding[None]:
+    """Be in no node in here, though one may have invoked this graph."""
+    return Holding(_site, None)
 
 
 def current_site() -> Site | None:

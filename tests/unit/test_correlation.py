@@ -2,10 +2,13 @@
 
 import json
 import logging
+from contextvars import ContextVar
 from typing import Any
 
+import pytest
 import structlog
 
+from orchestrator.observers.event import Event
 from rollforward import (
     END,
     CompiledGraph,
@@ -30,6 +33,24 @@ class Item(State):
 
 def one(node: Any, **options: Any) -> CompiledGraph[Item]:
     return GraphBuilder(Item).add_node("work", node, **options).set_entry("work").add_edge("work", END).compile()
+
+
+def each(node: Any, **options: Any) -> CompiledGraph[Item]:
+    return (
+        GraphBuilder(Item)
+        .add_fan_out_node(
+            "each",
+            subgraph=one(node),
+            items_field="names",
+            item_field="name",
+            collect_field="name",
+            target_field="names",
+            **options,
+        )
+        .set_entry("each")
+        .add_edge("each", END)
+        .compile()
+    )
 
 
 def remembering() -> tuple[Any, list[dict[str, Any]]]:
@@ -69,22 +90,7 @@ async def test_a_later_attempt_says_so():
 
 async def test_an_instance_knows_its_index_its_key_and_its_delivery():
     work, seen = remembering()
-    graph = (
-        GraphBuilder(Item)
-        .add_fan_out_node(
-            "each",
-            subgraph=one(work),
-            items_field="names",
-            item_field="name",
-            collect_field="name",
-            target_field="names",
-            key=str,
-        )
-        .set_entry("each")
-        .add_edge("each", END)
-        .compile()
-    )
-    await invoke(graph)
+    await invoke(each(work, key=str))
     assert seen == [{**OF_RUN, "node": "each/work", "attempt": 0, "index": 0, "item_key": "a", "delivery": 1}]
 
 
@@ -129,3 +135,42 @@ def test_outside_a_run_nothing_is_added():
     assert correlation() == {}
     assert "run_id" not in record().__dict__
     assert add_correlation(None, "info", {"event": "said"}) == {"event": "said"}
+
+
+async def double(_state: Item) -> dict[str, Any]:
+    return {}
+
+
+CALLER: ContextVar[str] = ContextVar("caller")
+
+
+@pytest.mark.parametrize("run_on", ["workers", "orchestrator"])
+async def test_an_observer_knows_its_run_and_its_caller_and_no_place_in_it(run_on: str):
+    seen: list[tuple[dict[str, Any], str]] = []
+
+    async def observe(_event: Event) -> None:
+        seen.append((correlation(), CALLER.get()))
+
+    graph = each(double, run_on=run_on)
+    graph.attach_observer(observe, phases=["started", "completed", "instance"])
+    CALLER.set("a request")
+    await invoke(graph, observers=[SpanTree()])
+    await graph.drain()
+    assert len(seen) > 4
+    assert all(told == (OF_RUN, "a request") for told in seen)
+
+
+async def test_an_observer_of_a_graph_that_a_node_invokes_knows_the_inner_run_and_not_the_node():
+    seen: list[dict[str, Any]] = []
+
+    async def observe(_event: Event) -> None:
+        seen.append(correlation())
+
+    async def work(_state: Item) -> dict[str, Any]:
+        inner = one(double)
+        await inner.invoke(invocation_id="inner", correlation_id="c", observers=[observe])
+        await inner.drain()
+        return {}
+
+    await invoke(each(work))
+    assert seen == [{**OF_RUN, "run_id": "inner", "invocation_id": "inner"}] * 2

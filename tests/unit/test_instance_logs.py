@@ -18,7 +18,7 @@ from orchestrator.errors import CheckpointUnavailable
 from orchestrator.execution.lane import Options
 from orchestrator.execution.stepping import local_lane
 from orchestrator.observers.composite import CompositeObserver
-from orchestrator.observers.event import InstanceLogEvent, Phase
+from orchestrator.observers.event import Event, InstanceLogEvent, Phase
 from rollforward import current_attempt_index, instance_logger
 from tests.unit.test_instance_events import RETRY, Item, Items, Listening, Rows, deep, item_graph, told_soon, wide
 
@@ -78,6 +78,23 @@ async def test_where_nobody_wants_lines_nothing_is_replaced_and_nothing_is_told(
     await graph.drain()
     assert streams == [before]
     assert not [event for event in seen.events if isinstance(event, InstanceLogEvent)]
+
+
+@pytest.mark.parametrize("run_on", ["workers", "orchestrator"])
+async def test_what_an_observer_puts_out_is_no_line_of_an_instance(run_on: str):
+    async def observe(event: Event) -> None:
+        say("told of", event.node_name)
+        logging.getLogger("own").warning("told")
+
+    async def talk_later(state: Item) -> dict[str, int]:
+        # Till then the start of the fan-out is told, and the end of this is told for itself.
+        await asyncio.sleep(0.01)
+        return await talk(state)
+
+    graph = wide(talk_later, run_on=run_on)
+    graph.attach_observer(observe)
+    rows = await logged(graph, Items(items=[5, 6]))
+    assert texts(rows) == {("each", (0,)): ["item 5"], ("each", (1,)): ["item 6"]}
 
 
 @pytest.mark.parametrize("run_on", ["workers", "orchestrator"])
