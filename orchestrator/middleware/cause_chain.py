@@ -75,15 +75,22 @@ def _is_carrier(error: BaseException) -> bool:
 def _category(error: BaseException) -> str | None:
     if isinstance(error, NodeException) and error.fan_out_category and not _is_carrier(error):
         return error.fan_out_category
-    category = getattr(error, "category", None)
-    return redacted(category)[:MAX_NAME_CHARACTERS] if isinstance(category, str) and category else None
+    category = None
+    with suppress(Exception):
+        category = getattr(error, "category", None)
+    return _sound(redacted(category))[:MAX_NAME_CHARACTERS] if isinstance(category, str) and category else None
 
 
 def _message(error: BaseException) -> str:
     text = f"<a {type(error).__name__} that cannot be printed>"
     with suppress(Exception):
-        text = redacted(str(error))
+        text = _sound(redacted(str(error)))
     return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - len(CUT)] + CUT
+
+
+def _sound(text: str) -> str:
+    """The text with what no UTF-8 can hold escaped: some stores would refuse it."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _traceback(error: BaseException) -> str:
