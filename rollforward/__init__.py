@@ -105,6 +105,7 @@ if TYPE_CHECKING:
         NodeEvent,
         Phase,
         SaveKind,
+        StateLeftOut,
     )
     from orchestrator.observers.subscription import Observer, RemoveHandle
     from orchestrator.redaction import add_redactor
@@ -211,6 +212,7 @@ __all__ = [
     "SchemaMismatch",
     "SealBroken",
     "State",
+    "StateLeftOut",
     "StateMigration",
     "StateMigrationAmbiguous",
     "StateMigrationFailed",

@@ -98,6 +98,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
         "NodeEvent",
         "Phase",
         "SaveKind",
+        "StateLeftOut",
     ),
     "orchestrator.observers.delivery": ("DrainSummary",),
     "orchestrator.observers.draining": ("ObserverNotAvailableInWorker", "drain_events_for"),

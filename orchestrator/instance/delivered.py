@@ -1,20 +1,20 @@
 """One delivery of an instance, with what is around it while it runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.context import Cancellation, InstanceContext
 from orchestrator.execution.briefing import Briefing
 from orchestrator.execution.frame import FanOuts, Frame
 from orchestrator.identity import Level
+from orchestrator.instance.encoder import Encoder
 from orchestrator.instance.journal import InstanceJournal
 from orchestrator.instance.kept import Kept
 from orchestrator.instance.runtime import Runtime
 from orchestrator.ledger.claim import Claimed
-from orchestrator.observers.emitter import Collected, Emitter, Path
-from orchestrator.observers.event import Event, Phase
+from orchestrator.observers.emitter import Collected, Emitter
+from orchestrator.observers.event import Phase
 from orchestrator.observers.voice import Voice
-from orchestrator.wire.event import encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Delivered:
     runtime: Runtime
     shared: Shared
     collected: Collected | None
+    encoder: Encoder
     own_kept: Kept | None
     journal: InstanceJournal
     voice: Voice
@@ -44,10 +45,10 @@ class Delivered:
     @classmethod
     def of(cls, work: Claimed, briefing: Briefing, runtime: Runtime, outer: Shared | None) -> "Delivered":
         """A delivery that begins; `outer` is shared by the instance that it is nested in."""
-        collected, own_kept = None, None
+        collected, own_kept, encoder = None, None, Encoder(work)
         if outer is None:
-            collected = Collected(frozenset(map(Phase, briefing.events_wanted)))
-            own_kept = _kept(work, briefing, runtime, collected)
+            collected = told = Collected(frozenset(map(Phase, briefing.events_wanted)))
+            own_kept = _kept(work, briefing, runtime, lambda: encoder.texts(told.take()))
             outer = Shared(runtime.emitter or collected, own_kept)
         return cls(
             work=work,
@@ -55,6 +56,7 @@ class Delivered:
             runtime=runtime,
             shared=outer,
             collected=collected,
+            encoder=encoder,
             own_kept=own_kept,
             journal=InstanceJournal(briefing.fan_out.enclosing(work.slot.index), outer.kept),
             voice=Voice(outer.emitter, work, briefing, runtime.worker),
@@ -97,14 +99,10 @@ class Delivered:
     @property
     def events(self) -> tuple[str, ...]:
         """Those that travel with its report: what was not told while it ran. They are taken once."""
-        return () if self.collected is None else _encoded(self.voice.left(self.collected))
+        return () if self.collected is None else self.encoder.texts(self.voice.left(self.collected))
 
 
-def _kept(work: Claimed, briefing: Briefing, runtime: Runtime, collected: Collected) -> Kept | None:
+def _kept(work: Claimed, briefing: Briefing, runtime: Runtime, events: Callable[[], tuple[str, ...]]) -> Kept | None:
     if runtime.keep is None and not work.progress:
         return None
-    return Kept(work, runtime.keep, invocation_id=briefing.invocation_id, events=lambda: _encoded(collected.take()))
-
-
-def _encoded(events: Sequence[tuple[Event, Path]]) -> tuple[str, ...]:
-    return tuple(encode(event, path) for event, path in events)
+    return Kept(work, runtime.keep, invocation_id=briefing.invocation_id, events=events)

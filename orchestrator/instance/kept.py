@@ -195,12 +195,19 @@ class Kept:
                 self._keep = None
 
     def _next(self) -> list[bytes]:
-        for tell in tuple(self._asked):
-            tell()
-        events = self._events()
-        told = [write_entry(EventsTold(self._invocation_id, self._delivery, events))] if events else []
-        entries, self._waiting = [*told, *self._waiting], []
+        entries, self._waiting = [*self._told(), *self._waiting], []
         return entries
+
+    def _told(self) -> list[bytes]:
+        """What happened; where that cannot be told, what is kept is kept all the same."""
+        try:
+            for tell in tuple(self._asked):
+                tell()
+            events = self._events()
+        except Exception:
+            log.exception("events not told", extra={"run_id": self._run_id, "index": self._held.slot.index})
+            return []
+        return [write_entry(EventsTold(self._invocation_id, self._delivery, events))] if events else []
 
 
 async def _insisted(keep: Callable[[], Awaitable[bool]], run_id: str) -> bool:

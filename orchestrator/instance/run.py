@@ -1,5 +1,6 @@
 """How one instance is run: the heart, the same for the local executor and for Celery workers."""
 
+import logging
 import time
 from collections.abc import Awaitable
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from orchestrator.instance.reporting import Times, Trail, report_of
 from orchestrator.instance.runtime import Runtime
 from orchestrator.ledger.claim import Claimed
 from orchestrator.metadata import Metadata
+from orchestrator.middleware.cause_chain import error_record
 from orchestrator.middleware.chain import compose
 from orchestrator.observers.site import Site, at, boundary_site
 from orchestrator.report import Outcome, Report
@@ -29,11 +31,27 @@ if TYPE_CHECKING:
     from orchestrator.graph.node import FanOutNode
     from orchestrator.state import State
 
+log = logging.getLogger(__name__)
+
 
 async def run_instance(
     work: Claimed, briefing: Briefing, runtime: Runtime, cancellation: Cancellation, *, outer: Shared | None = None
 ) -> Report:
     """Run one claimed instance; whatever happens becomes its report. `outer` is shared by the one it is nested in."""
+    started_at, clock = datetime.now(UTC), time.perf_counter()
+    try:
+        return await _observed_run(work, briefing, runtime, cancellation, outer=outer)
+    except Exception as error:
+        # What users' code does has become a report by then. Whoever waits for this one has to hear of our own bugs too.
+        log.exception("instance could not be run", extra=_place(work, briefing))
+        times = Times(started_at, time.perf_counter() - clock, attempts=1)
+        ended = Ended(Outcome.FAILED, error=error_record(error))
+        return report_of(work, briefing, runtime, ended=ended, times=times)
+
+
+async def _observed_run(
+    work: Claimed, briefing: Briefing, runtime: Runtime, cancellation: Cancellation, *, outer: Shared | None
+) -> Report:
     started_at, clock = datetime.now(UTC), time.perf_counter()
     delivered = Delivered.of(work, briefing, runtime, outer)
     run_nested = partial(run_instance, runtime=runtime, cancellation=cancellation, outer=delivered.shared)
@@ -95,3 +113,8 @@ def _trail(delivered: Delivered, ended: Ended, *, written: Metadata) -> Trail:
     journal = delivered.journal
     positions = () if ended.outcome is Outcome.SUCCEEDED else journal.positions
     return Trail(folds=journal.folds, positions=positions, events=delivered.events, metadata=dict(written))
+
+
+def _place(work: Claimed, briefing: Briefing) -> dict[str, object]:
+    """Where an instance belongs, as the log says it."""
+    return {"run_id": work.run_id, "node": briefing.fan_out.path, "index": work.slot.index, "delivery": work.delivery}

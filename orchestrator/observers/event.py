@@ -85,14 +85,21 @@ class Event(Place):
         return type(self).__name__
 
 
+@dataclass(frozen=True, slots=True)
+class StateLeftOut:
+    """Stands in an event for a state that could not travel from where its instance ran; `reason` names the field."""
+
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeEvent(Event):
     """An attempt at a node has started, or is over: then with the state after it, or with the error.
 
     `step` counts the executed nodes of an invocation and is the same in all events of one execution. `parent_states`
-    are the states of the enclosing graphs when this one was entered, outermost first. `at` is by the clock of where it
-    ran; `delivery` and `worker` are those of the instance that it ran in, 0 and None outside any; an attempt that is
-    over says how long it took.
+    are the states of the enclosing graphs when this one was entered, outermost first. Of an instance, a state that the
+    codec refuses is a `StateLeftOut`. `at` is by the clock of where it ran; `delivery` and `worker` are those of the
+    instance that it ran in, 0 and None outside any; an attempt that is over says how long it took.
     """
 
     phase: Phase
@@ -129,7 +136,8 @@ class FailureIsolatedEvent(Event):
     """A failure was caught, and a degraded update put in place of what failed. Whoever is told of nodes is told.
 
     The place is the node's; around a whole instance or branch it is the fan-out's or the dispatcher's, and the chains
-    end with the instance or the branch itself. `post_state` is the degraded partial update.
+    end with the instance or the branch itself. `post_state` is the degraded partial update. Of an instance, `pre_state`
+    may be a `StateLeftOut`, and what JSON cannot carry of the update is text.
     """
 
     event_name: str

@@ -1,9 +1,11 @@
-"""Graphs whose instances do as their item says: `ok`, `fail`, `flaky` (fails once in each delivery), `wait`, `say`.
+"""Graphs whose instances do as their item says: `ok`, `fail`, `flaky` (fails once in each delivery), `wait`, `say`,
+`unfit` (its state does not travel).
 
 Where one of them gives a fan-out up, it does so once the `gate` is opened.
 """
 
 import asyncio
+import math
 import os
 from typing import Annotated, Any, Literal
 
@@ -26,6 +28,7 @@ gate = asyncio.Event()
 class File(State):
     act: str = "ok"
     pid: int = 0
+    found: dict[str, Any] = {}
 
 
 class Files(State):
@@ -40,13 +43,15 @@ class Folders(State):
     pids: Annotated[list[list[int]], append] = []
 
 
-async def work(file: File) -> dict[str, int]:
+async def work(file: File) -> dict[str, Any]:
     if file.act == "fail" or (file.act == "flaky" and current_attempt_index() == 0):
         raise ValueError(f"{file.act}, password=hunter2")
     if file.act == "say":
         instance_logger().info("said by an instance")
     if file.act == "wait":
         await asyncio.sleep(60)
+    if file.act == "unfit":
+        return {"pid": os.getpid(), "found": {"mean": math.nan}}
     return {"pid": os.getpid()}
 
 

@@ -14,6 +14,7 @@ from orchestrator.identity import FanOutKey, Slot
 from orchestrator.ledger.view import Opening, QueuedItem
 from orchestrator.metrics.metric import METRICS_OF_WORKER_PROCESSES
 from orchestrator.report import Outcome
+from orchestrator.tracing.tracing import Untraced
 from tests.graph import tiny
 from workers.delivery import claim, deliver
 from workers.message import Message, encode
@@ -199,6 +200,23 @@ async def test_a_ledger_that_is_emptied_after_the_claim_ends_the_delivery(ledger
             client.flushall()
 
     assert await delivered(process, wipe) == []
+
+
+class Broken(Untraced):
+    """Fails where nobody expects it."""
+
+    def instance(self, *_given, **_more):
+        raise RuntimeError("a bug")
+
+
+async def test_what_nobody_expects_is_reported_as_a_failure(ledger, process, caplog):
+    process.runtime = replace(process.runtime, tracing=Broken())
+    (report,) = await delivered(process, lambda: None)
+    assert (report.outcome, report.error.message, report.delivery) == (Outcome.FAILED, "a bug", 1)
+    assert await ledger.reports(RUN, [FAN_OUT.id], wait_seconds=0) == [report]
+    (record,) = [record for record in caplog.records if record.message == "instance could not be run"]
+    assert record.__dict__.items() >= {"run_id": RUN, "index": 0, "delivery": 1}.items()
+    assert record.exc_info is not None
 
 
 @pytest.mark.parametrize(("hard_limit", "has_died"), [(None, False), (60.0, False), (0.001, True)])

@@ -185,6 +185,16 @@ async def test_multi_node_runs_have_rows_of_nodes_where_asked(place: Place, stat
     assert [row.state.value for row in of_fan_out if row.index == 0] == [*QUEUED_RUN, "RETRYING", "SUCCESS"]
 
 
+async def test_a_node_whose_state_cannot_travel_has_its_rows_and_its_instance_succeeds(
+    place: Place, status: StatusObserver
+):
+    with_nodes = StatusObserver(status.store, nodes=True)
+    final = await place.invoked(collecting, Files(acts=["unfit", "ok"]), with_nodes)
+    assert len(final.pids) == 2
+    assert await states(with_nodes, node="files", index=0, latest=True) == ["SUCCESS"]
+    assert await states(with_nodes, node="files/work", index=0) == ["RUNNING", "SUCCESS"]
+
+
 async def test_node_specific_get_status_gives_one_fan_out(place: Place, status: StatusObserver):
     await place.invoked(collecting, Files(acts=["ok"]), status)
     assert {row.node for row in await status.get_status()} == {("files",), ("again",)}

@@ -27,6 +27,7 @@ from orchestrator.observers.event import (
     InstanceState,
     NodeEvent,
     Phase,
+    StateLeftOut,
 )
 from orchestrator.observers.reported import ReportedEvents
 from orchestrator.wire.event import decode, encode
@@ -90,8 +91,10 @@ OUTPUT = InstanceLogEvent(
         ),
     ),
 )
+UNFIT = NodeEvent(**{**PLACE, "pre_state": Piece.model_construct(number="no number")}, phase=Phase.STARTED)  # type: ignore[arg-type]
 TEXTS = {
     "node": encode(ENDED, PATH),
+    "node_of_a_state_left_out": encode(UNFIT, PATH),
     "failure_isolated": encode(ISOLATED, PATH),
     "instance": encode(AGAIN, PATH),
     "logged": encode(OUTPUT, PATH),
@@ -116,6 +119,16 @@ def is_refused(text: str) -> bool:
 @each_text
 def test_what_is_valid_is_read(valid: str) -> None:
     assert not is_refused(valid)
+
+
+def test_a_state_that_cannot_travel_is_told_by_why() -> None:
+    invoked = {"run_id": "r", "invocation_id": "i", "correlation_id": "c"}
+    text = TEXTS["node_of_a_state_left_out"]
+    event, _ = decode(text, graph, invoked=invoked, parents=[Whole()], step_of=int)
+    assert isinstance(event, NodeEvent)
+    assert isinstance(event.pre_state, StateLeftOut)
+    assert "number" in event.pre_state.reason
+    assert "no number" not in text
 
 
 def test_lines_travel_whole() -> None:

@@ -380,3 +380,20 @@ async def test_two_levels_down_what_was_done_is_found_by_its_own_lineage():
     )
     assert results(second) == [[2, 4], [6, 8]]
     assert ran == [4]
+
+
+async def test_events_that_cannot_be_told_keep_nothing_from_being_kept(caplog: pytest.LogCaptureFixture):
+    kept: list[bytes] = []
+
+    def keep(_run_id: str, _held: Held, entries: Sequence[bytes]) -> bool:
+        kept.extend(entries)
+        return True
+
+    def fail() -> tuple[str, ...]:
+        raise RuntimeError("a bug")
+
+    told = Kept(work_with([]), in_ledger(keep), events=fail)
+    await told.complete([Step(position=0, namespace=("outer",), node="n", state="{}")])
+    await told.end()
+    assert [type(one) for one in read_entries(kept)] == [NodeCompleted]
+    assert "events not told" in caplog.messages
