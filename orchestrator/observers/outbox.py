@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -116,8 +117,9 @@ class Outbox(Generic[Row]):
 
     def _end_pause(self) -> None:
         if self._pause is not None and not self._pause.done():
-            # Whoever adds may do so in another loop.
-            self._pause.get_loop().call_soon_threadsafe(_resolve, self._pause)
+            # Whoever adds may do so in another loop, and after the end of the one that pauses.
+            with suppress(RuntimeError):
+                self._pause.get_loop().call_soon_threadsafe(_resolve, self._pause)
 
     async def _write_all(self) -> None:
         most_rows = self._batch_rows

@@ -201,3 +201,19 @@ def test_one_outbox_serves_one_loop_after_the_other(store):
     for row in range(3):
         asyncio.run(add_and_flush(row))
     assert store.rows == [0, 1, 2]
+
+
+def test_a_whole_batch_is_added_after_a_loop_that_ended_while_it_paused(store):
+    box: Outbox[int] = Outbox(store.write, what="rows", every_seconds=60, batch_rows=3)
+
+    async def pause() -> None:
+        box.add([1])
+        await asyncio.sleep(0)
+
+    async def add_the_rest() -> None:
+        box.add([2, 3])
+        await asyncio.wait_for(store.has_written.wait(), timeout=5)
+
+    asyncio.run(pause())
+    asyncio.run(add_the_rest())
+    assert store.rows == [1, 2, 3]
