@@ -7,12 +7,13 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Generic, TypeVar
-from weakref import WeakKeyDictionary
 
 from orchestrator.errors import CallerError
 from orchestrator.metrics.meter import UNMETERED, Meter
 from orchestrator.metrics.metric import ROWS_DROPPED
+from orchestrator.observers.turn import Turn
 
 Row = TypeVar("Row")
 
@@ -32,6 +33,9 @@ class Outbox(Generic[Row]):
     again; of one that the store refuses, only the rows at fault are given up. `health` says why rows wait. When more
     than `most_waiting` wait, the oldest are given up, and so is what comes after `close`. All of these are counted in
     `dropped`, and `loss` says so in a sentence. Nothing is ever raised to whoever adds.
+
+    Loops in any number of threads may use it at once. `write` lets a cancellation out only where it keeps no row of
+    its batch, which then waits. What a loop was writing when it stopped for good is written again by another one.
     """
 
     def __init__(
@@ -51,7 +55,7 @@ class Outbox(Generic[Row]):
         self._pause: asyncio.Future[None] | None = None
         self._waiting: deque[Row] = deque()
         self._taking = threading.Lock()
-        self._flushes: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[None]] = WeakKeyDictionary()
+        self._turn: Turn[Row] | None = None
         self._writing: asyncio.Task[None] | None = None
         self._is_closed = False
         self._tell_at = 1
@@ -76,7 +80,7 @@ class Outbox(Generic[Row]):
             return
         self._waiting.extend(rows)
         self._drop(len(self._waiting) - self._most_waiting, "too many wait")
-        if self._waiting and (self._writing is None or self._writing.done()):
+        if self._waiting and not self._is_written_soon():
             # Of nobody who adds: the first to do so is an instance or a run, and rows of others come after.
             self._writing = asyncio.create_task(self._write_soon(), context=contextvars.Context())
         if self._reason is None and len(self._waiting) >= self._batch_rows:
@@ -88,14 +92,13 @@ class Outbox(Generic[Row]):
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what waits, or leave it for later where that does not succeed."""
-        loop = asyncio.get_running_loop()
-        flush = self._flushes.get(loop)
-        if flush is None or flush.done():
-            flush = self._flushes[loop] = loop.create_task(self._write_all())
-            flush.add_done_callback(lambda done: self._flushes.pop(done.get_loop(), None))
-        # A store may keep what it is given whether or not somebody still waits for it.
-        await asyncio.shield(flush)
+        """Write what waits, or leave it for later where that does not succeed.
+
+        Of all event loops one writes at a time, and the others wait for it: rows stay in order.
+        """
+        while not await self._begun().wait():
+            # Whoever had the turn is gone; the rest is still to be written.
+            pass
 
     async def close(self) -> None:
         """Write what waits for the last time; what comes from now on is given up."""
@@ -104,6 +107,11 @@ class Outbox(Generic[Row]):
             self._writing.cancel()
         await self.flush()
         self._drop(len(self._waiting), "they could not be written by the end")
+
+    def _is_written_soon(self) -> bool:
+        # One whose loop stands still or is closed is never done.
+        writing = self._writing
+        return writing is not None and not writing.done() and writing.get_loop().is_running()
 
     async def _write_soon(self) -> None:
         pause_seconds, is_empty = self._every_seconds, False
@@ -121,39 +129,75 @@ class Outbox(Generic[Row]):
             with suppress(RuntimeError):
                 self._pause.get_loop().call_soon_threadsafe(_resolve, self._pause)
 
-    async def _write_all(self) -> None:
+    def _begun(self) -> Turn[Row]:
+        """The turn of whoever writes; of a task of this loop, where nobody does."""
+        with self._taking:
+            lost = self._turn
+            if lost is not None and not lost.is_lost:
+                return lost
+            turn = self._turn = Turn()
+        if lost is not None:
+            self._put_back(lost)
+        turn.task = asyncio.create_task(self._write_all(turn), context=contextvars.Context())
+        turn.task.add_done_callback(partial(self._end, turn))
+        return turn
+
+    def _end(self, turn: Turn[Row], task: asyncio.Task[None]) -> None:
+        with self._taking:
+            if self._turn is turn:
+                self._turn = None
+        turn.end(is_complete=not task.cancelled())
+
+    async def _write_all(self, turn: Turn[Row]) -> None:
         most_rows = self._batch_rows
-        while batch := self._take(most_rows):
+        while batch := self._next_batch(turn, most_rows):
             try:
                 await self._write(batch)
             except CallerError as refusal:
-                most_rows = self._refused(batch, str(refusal))
+                most_rows = self._refused(turn, str(refusal))
             except Exception as error:  # noqa: BLE001 - observers must not disturb the run
-                self._put_back(batch)
+                self._put_back(turn)
                 self._note(str(error) or type(error).__name__)
                 return
             except asyncio.CancelledError:
-                self._put_back(batch)
+                self._put_back(turn)
                 raise
             else:
+                turn.batch = []
                 self._note(None)
                 most_rows = min(2 * most_rows, self._batch_rows)
 
-    def _refused(self, batch: Sequence[Row], error: str) -> int:
+    def _next_batch(self, turn: Turn[Row], most: int) -> list[Row]:
+        with self._taking:
+            # Another loop may have taken over from one that stood still.
+            if self._turn is turn:
+                turn.batch = self._popped(most)
+                if not turn.batch:
+                    # In one with finding none: what comes from now on is for whoever writes next.
+                    self._turn = None
+            return turn.batch if self._turn is turn else []
+
+    def _refused(self, turn: Turn[Row], error: str) -> int:
         """Have a batch come again by halves, down to the row at fault, which is given up; how many come next."""
-        if len(batch) == 1:
+        if len(turn.batch) == 1:
+            turn.batch = []
             self._give_up(1, "the store refuses them", error)
-            return 1
-        self._put_back(batch)
-        return len(batch) // 2
+        most_rows = max(len(turn.batch) // 2, 1)
+        self._put_back(turn)
+        return most_rows
+
+    def _put_back(self, turn: Turn[Row]) -> None:
+        with self._taking:
+            self._waiting.extendleft(reversed(turn.batch))
+            turn.batch = []
 
     def _take(self, most: int) -> list[Row]:
-        # Loops in several threads may write at once.
+        # Loops in several threads may give up rows at once.
         with self._taking:
-            return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+            return self._popped(most)
 
-    def _put_back(self, batch: Sequence[Row]) -> None:
-        self._waiting.extendleft(reversed(batch))
+    def _popped(self, most: int) -> list[Row]:
+        return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
 
     def _note(self, reason: str | None) -> None:
         if reason is not None and self._reason is None:

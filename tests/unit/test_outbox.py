@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Sequence
 from contextvars import ContextVar
 
@@ -217,3 +218,115 @@ def test_a_whole_batch_is_added_after_a_loop_that_ended_while_it_paused(store):
     asyncio.run(pause())
     asyncio.run(add_the_rest())
     assert store.rows == [1, 2, 3]
+
+
+class HeldUp(Store):
+    """Holds up what another loop writes than the one that it is made in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.home = asyncio.get_running_loop()
+        self.is_held_up = asyncio.Event()
+        self.go_on = threading.Event()
+
+    async def write(self, rows: Sequence[int]) -> None:
+        if asyncio.get_running_loop() is not self.home:
+            self.home.call_soon_threadsafe(self.is_held_up.set)
+            await asyncio.to_thread(self.go_on.wait, 5)
+        await super().write(rows)
+
+
+async def test_rows_stay_in_order_where_several_loops_write_them():
+    store = HeldUp()
+    box = outbox(store, every_seconds=60)
+    box.add([1])
+    elsewhere = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(box.flush())))
+    await asyncio.wait_for(store.is_held_up.wait(), timeout=5)
+    box.add([2])
+    here = asyncio.create_task(box.flush())
+    await turns()
+    assert (store.rows, here.done()) == ([], False)
+    store.go_on.set()
+    await asyncio.gather(elsewhere, here)
+    assert store.rows == [1, 2]
+    await box.close()
+
+
+async def test_whoever_gives_up_waiting_for_another_loop_takes_nothing_from_it():
+    store = HeldUp()
+    box = outbox(store, every_seconds=60)
+    box.add([1])
+    elsewhere = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(box.flush())))
+    await asyncio.wait_for(store.is_held_up.wait(), timeout=5)
+    here = asyncio.create_task(box.flush())
+    await turns()
+    here.cancel()
+    await asyncio.wait({here})
+    store.go_on.set()
+    await elsewhere
+    await box.close()
+    assert store.rows == [1]
+
+
+async def test_where_the_loop_that_writes_ends_before_its_write_another_goes_on_with_it(store):
+    home, has_begun, is_over = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    async def write(rows: Sequence[int]) -> None:
+        if asyncio.get_running_loop() is not home:
+            home.call_soon_threadsafe(has_begun.set)
+            await asyncio.Event().wait()
+        await store.write(rows)
+
+    async def begin_and_leave() -> None:
+        asyncio.get_running_loop().create_task(box.flush())
+        await asyncio.to_thread(is_over.wait, 5)
+
+    box: Outbox[int] = Outbox(write, what="rows", every_seconds=60)
+    box.add([1])
+    elsewhere = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(begin_and_leave())))
+    await asyncio.wait_for(has_begun.wait(), timeout=5)
+    box.add([2])
+    here = asyncio.create_task(box.flush())
+    await turns()
+    is_over.set()
+    await asyncio.wait_for(asyncio.gather(elsewhere, here), timeout=10)
+    assert store.rows == [1, 2]
+    await box.close()
+
+
+@pytest.mark.parametrize("is_closed", [False, True], ids=["stands still", "is closed"])
+def test_a_loop_that_goes_on_no_more_keeps_no_other_from_writing(store, is_closed):
+    stopping = asyncio.new_event_loop()
+    has_begun = asyncio.Event()
+
+    async def write(rows: Sequence[int]) -> None:
+        if asyncio.get_running_loop() is stopping:
+            has_begun.set()
+            await asyncio.Event().wait()
+        await store.write(rows)
+
+    box: Outbox[int] = Outbox(write, what="rows", every_seconds=0)
+    stopping.call_soon(box.add, [1])
+    stopping.run_until_complete(has_begun.wait())
+    if is_closed:
+        stopping.close()
+
+    async def add_another() -> None:
+        box.add([2])
+        await asyncio.wait_for(store.has_written.wait(), timeout=5)
+
+    asyncio.run(add_another())
+    assert store.rows == [1, 2]
+    if not is_closed:
+        for task in asyncio.all_tasks(stopping):
+            task.cancel()
+        stopping.run_until_complete(asyncio.sleep(0))
+        stopping.close()
+    asyncio.run(box.close())
+    assert store.rows == [1, 2]
+
+
+async def turns() -> None:
+    """Let everything that can go on in this loop do so."""
+    for _ in range(20):
+        await asyncio.sleep(0)
