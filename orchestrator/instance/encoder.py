@@ -26,11 +26,13 @@ class Encoder:
     def _text(self, event: Event, path: Path) -> str | None:
         try:
             return encode(event, path)
-        except Exception as error:  # noqa: BLE001 - what an event holds is the user's
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - what an event holds is the user's, and so are its panics
             self._complain(event, error)
             return None
 
-    def _complain(self, event: Event, error: Exception) -> None:
+    def _complain(self, event: Event, error: BaseException) -> None:
         # The error's own words may hold what the event holds.
         if not self.has_complained:
             self.has_complained = True

@@ -1,5 +1,6 @@
 """How one instance is run: the heart, the same for the local executor and for Celery workers."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable
@@ -41,7 +42,9 @@ async def run_instance(
     started_at, clock = datetime.now(UTC), time.perf_counter()
     try:
         return await _observed_run(work, briefing, runtime, cancellation, outer=outer)
-    except Exception as error:
+    except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
         # What users' code does has become a report by then. Whoever waits for this one has to hear of our own bugs too.
         log.exception("instance could not be run", extra=_place(work, briefing))
         times = Times(started_at, time.perf_counter() - clock, attempts=1)

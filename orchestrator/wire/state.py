@@ -16,7 +16,9 @@ def state_field(state: Any) -> str | dict[str, str]:
     """A state as text of the typed codec, or why that does not take it: nothing else in a run has to."""
     try:
         return Codec.of(type(state)).dump(state)
-    except Exception as error:  # noqa: BLE001 - the user's values and validators have their say in it
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - the user's values and validators have their say in it
         return {LEFT_OUT: error_record(error, with_traceback=False).message}
 
 

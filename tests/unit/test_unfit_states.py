@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
+from pydantic import AfterValidator
 
 from backends.opening import open_store
 from orchestrator.compiled import CompiledGraph
@@ -43,12 +44,23 @@ class Ill(Exception):
         raise RuntimeError("not in a mood")
 
 
+class Panic(BaseException):
+    """What extensions written in Rust raise."""
+
+
+def panic_when_filled(values: list[int]) -> list[int]:
+    if values:
+        raise Panic
+    return values
+
+
 class Item(State):
     item: int = 0
     out: int = 0
     data: Any = None
     many: list[Any] = []
     ints: list[int] = []
+    empty: Annotated[list[int], AfterValidator(panic_when_filled)] = []
 
 
 class Items(State):
@@ -82,6 +94,11 @@ def giving(what: str) -> Callable[[Item], Any]:
 
 async def change_in_place(state: Item) -> dict[str, int]:
     state.ints.append("no number")  # type: ignore[arg-type]
+    return {"out": state.item}
+
+
+async def fill(state: Item) -> dict[str, int]:
+    state.empty.append(1)
     return {"out": state.item}
 
 
@@ -155,8 +172,9 @@ async def test_a_state_that_cannot_travel_is_left_out_of_its_event_and_the_resul
         assert event.error is None
 
 
-async def test_a_state_that_was_changed_in_place_is_left_out():
-    final, told = await observed(wide(change_in_place), Items(items=[1]))
+@pytest.mark.parametrize("node", [change_in_place, fill])
+async def test_a_state_that_was_changed_in_place_is_left_out(node: Any):
+    final, told = await observed(wide(node), Items(items=[1]))
     (ended,) = ends_of(told)
     assert (final.outs, type(ended.pre_state), type(ended.post_state)) == ([1], StateLeftOut, StateLeftOut)
 
@@ -197,12 +215,13 @@ async def test_an_error_that_says_what_no_store_can_keep_is_recorded_and_told(tm
     assert r"down, \ud800" in str(ended.error)
 
 
+@pytest.mark.parametrize("error", [ValueError, Panic])
 async def test_an_event_that_cannot_travel_at_all_is_missed_and_logged_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ):
     def refuse_nodes(event: Event, path: Any) -> str:
         if isinstance(event, NodeEvent):
-            raise ValueError("the payload")
+            raise error("the payload")
         return encode(event, path)
 
     monkeypatch.setattr(encoder, "encode", refuse_nodes)
@@ -239,16 +258,20 @@ async def test_a_long_instance_whose_state_cannot_travel_succeeds(monkeypatch: p
 class Broken(Untraced):
     """Fails where nobody expects it."""
 
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
     def instance(self, *_given: Any, **_more: Any) -> Any:
-        raise RuntimeError("a bug")
+        raise self._error
 
 
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), Panic("a bug")], ids=["bug", "panic"])
 async def test_what_nobody_expects_ends_its_instance_as_a_failure_with_its_traceback_in_the_log(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, error: BaseException
 ):
     graph = wide(giving("nan"), error_policy="collect")
     ledger = MemoryLedger()
-    runtime = Runtime(worker="me", find=lambda _name, _fingerprint: graph, tracing=Broken())
+    runtime = Runtime(worker="me", find=lambda _name, _fingerprint: graph, tracing=Broken(error))
     lane = Lane(ledger=ledger, executor=LocalExecutor(ledger, runtime))
     final = await asyncio.wait_for(graph.invoke(Items(items=[1]), lane=lane, invocation_id="r"), 10)
     assert [failure["message"] for failure in final.failures] == ["a bug"]
@@ -257,14 +280,10 @@ async def test_what_nobody_expects_ends_its_instance_as_a_failure_with_its_trace
     assert record.exc_info is not None
 
 
-async def test_a_cancellation_is_nothing_unexpected():
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit()], ids=type)
+async def test_what_ends_a_task_or_a_process_is_nothing_unexpected(error: BaseException):
     graph = wide(giving("nan"))
     work, briefing = delivery(graph, "each", {"item": 1})
-
-    class Cancelling(Untraced):
-        def instance(self, *_given: Any, **_more: Any) -> Any:
-            raise asyncio.CancelledError
-
-    runtime = Runtime(worker="me", find=lambda _name, _fingerprint: graph, tracing=Cancelling())
-    with pytest.raises(asyncio.CancelledError):
+    runtime = Runtime(worker="me", find=lambda _name, _fingerprint: graph, tracing=Broken(error))
+    with pytest.raises(type(error)):
         await run_instance(work, briefing, runtime, Cancellation())
