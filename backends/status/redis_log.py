@@ -25,7 +25,7 @@ class RedisLogStore:
         self._namespace = namespace
 
     async def append(self, rows: Sequence[LogRow]) -> None:
-        await self._redis.asked(lambda client: self._append(client, rows))
+        await self._redis.written(lambda client: self._append(client, rows))
 
     async def read(self, run_id: str, which: LogFilter, *, after: int, limit: int) -> tuple[list[LogRow], int]:
         rows = await self._redis.asked(lambda client: self._page(client, run_id, after, limit))

@@ -37,7 +37,7 @@ class RedisStatusStore:
         self._redis = RedisThread(url, what="status")
 
     async def append(self, rows: Sequence[StatusRow]) -> None:
-        await self._redis.asked(lambda client: self._append(client, rows))
+        await self._redis.written(lambda client: self._append(client, rows))
 
     async def read(self, which: StatusFilter) -> list[StatusRow]:
         return await self._redis.asked(lambda client: which.of(self._rows(client, which.run_id)))

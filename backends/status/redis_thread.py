@@ -1,13 +1,15 @@
 """A Redis that any number of event loops ask, by one thread."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import redis
 
 from backends.ledgers.redis.client import advice_for, sync_client, without_password
+from backends.thread_work import to_its_end
 from backends.untraced import untrace_thread
 from orchestrator.errors import CheckpointUnavailable
 
@@ -32,8 +34,26 @@ class RedisThread:
         Raises:
             CheckpointUnavailable: this Redis cannot be reached, or refuses.
         """
+        with self._told():
+            return await self._begun(question)
+
+    async def written(self, command: Callable[[redis.Redis], None]) -> None:
+        """Have it done as `asked` does, and wait for the end of it although cancelled.
+
+        Raises:
+            CheckpointUnavailable: as there.
+        """
+        with self._told():
+            await to_its_end(self._begun(command))
+
+    def _begun(self, question: Callable[[redis.Redis], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._thread, question, self._client)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Raise what goes wrong with Redis as ours."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, question, self._client)
+            yield
         except redis.RedisError as error:
             raise CheckpointUnavailable(
                 f"the {self._what} store {without_password(self._url)} cannot be used: {error}; "

@@ -14,6 +14,7 @@ from backends.checkpointers.sql.clock import to_number, to_time
 from backends.checkpointers.sql.database import Database
 from backends.checkpointers.sql.migration import bring_up_to_date
 from backends.checkpointers.sql.schema import schema
+from backends.thread_work import to_its_end
 from backends.untraced import untrace_thread
 from orchestrator.capture.line import LogStream
 from orchestrator.capture.log_store import PLAIN_FIELDS, LogFilter, LogRow
@@ -39,7 +40,8 @@ class SqlLogStore:
     async def append(self, rows: Sequence[LogRow]) -> None:
         told = [_columns(row) for row in rows]
         if told:
-            await self._in_thread(self._writer, lambda: self._database.write(lambda db: self._insert(db, told)))
+            written = self._in_thread(self._writer, lambda: self._database.write(lambda db: self._insert(db, told)))
+            await to_its_end(written)
 
     async def read(self, run_id: str, which: LogFilter, *, after: int, limit: int) -> tuple[list[LogRow], int]:
         def select_rows(db: Connection) -> list[LogRow]:
@@ -72,8 +74,8 @@ class SqlLogStore:
         digest = blake2b(f"{self._table.name} {run_id}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, signed=True)
 
-    async def _in_thread(self, thread: ThreadPoolExecutor, transaction: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(thread, self._prepared, transaction)
+    def _in_thread(self, thread: ThreadPoolExecutor, transaction: Callable[[], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(thread, self._prepared, transaction)
 
     def _prepared(self, transaction: Callable[[], T]) -> T:
         with self._preparing:

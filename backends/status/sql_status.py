@@ -16,6 +16,7 @@ from backends.checkpointers.sql.clock import to_number, to_time
 from backends.checkpointers.sql.database import Database
 from backends.checkpointers.sql.migration import bring_up_to_date
 from backends.checkpointers.sql.schema import schema
+from backends.thread_work import to_its_end
 from backends.untraced import untrace_thread
 from orchestrator.identity import Level
 from orchestrator.observers.event import InstanceState
@@ -50,7 +51,8 @@ class SqlStatusStore:
 
     async def append(self, rows: Sequence[StatusRow]) -> None:
         if rows:
-            await self._in_thread(self._writer, lambda: self._database.write(lambda db: self._insert(db, rows)))
+            written = self._in_thread(self._writer, lambda: self._database.write(lambda db: self._insert(db, rows)))
+            await to_its_end(written)
 
     async def read(self, which: StatusFilter) -> list[StatusRow]:
         return await self._in_thread(self._reader, lambda: self._database.read(lambda db: self._select(db, which)))
@@ -105,8 +107,8 @@ class SqlStatusStore:
             )
         return wanted if which.state is None else wanted.where(table.c.state == which.state.value)
 
-    async def _in_thread(self, thread: ThreadPoolExecutor, transaction: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(thread, self._prepared, transaction)
+    def _in_thread(self, thread: ThreadPoolExecutor, transaction: Callable[[], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(thread, self._prepared, transaction)
 
     def _prepared(self, transaction: Callable[[], T]) -> T:
         with self._preparing:

@@ -73,6 +73,8 @@ class LogStore(Protocol):
     async def append(self, rows: Sequence[LogRow]) -> None:
         """Keep rows, behind those that are kept already; their sequence is given here.
 
+        A cancellation is raised only where none is kept.
+
         Raises:
             OperatorError: the store is away.
         """

@@ -44,6 +44,8 @@ class StatusStore(Protocol):
     async def append(self, rows: Sequence[StatusRow]) -> None:
         """Keep rows, all or none, behind those that are kept already; their sequence is given here.
 
+        A cancellation is raised only where none is kept.
+
         Raises:
             OperatorError: the store is away; they may be given again.
         """

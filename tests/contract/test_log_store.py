@@ -129,6 +129,17 @@ async def test_of_a_run_that_is_deleted_nothing_is_read(store, run_id):
     assert texts(await read_logs(store, run_id)) == ["again"]
 
 
+async def test_a_write_that_nobody_waits_for_any_more_says_whether_it_was_done(store, run_id):
+    kept = 0
+    for number in range(1, 11):
+        write = asyncio.create_task(store.append([row("said", run_id=run_id, number=number)]))
+        await asyncio.sleep(0)
+        write.cancel()
+        await asyncio.wait({write})
+        kept += not write.cancelled()
+    assert len(await read_logs(store, run_id)) == kept
+
+
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "postgresql://nobody@127.0.0.1:1/none"])
 async def test_a_store_that_is_away_says_so(url):
     store = open_logs(url, namespace=NAMESPACE)

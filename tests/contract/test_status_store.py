@@ -147,6 +147,17 @@ async def test_several_may_write_at_once_and_no_row_is_lost(store, run_id):
         assert len({one.sequence for one in found}) == 20
 
 
+async def test_a_write_that_nobody_waits_for_any_more_says_whether_it_was_done(store, run_id):
+    kept = 0
+    for number in range(1, 11):
+        write = asyncio.create_task(store.append([row(run_id, index=number)]))
+        await asyncio.sleep(0)
+        write.cancel()
+        await asyncio.wait({write})
+        kept += not write.cancelled()
+    assert len(await get_status(store, run=run_id)) == kept
+
+
 async def test_the_rows_of_a_run_are_dropped_on_request(store, run_id):
     await store.append([row(run_id, tags={"a": "b"}), row(f"{run_id}-other", tags={"a": "b"})])
     await store.delete(run_id)

@@ -17,6 +17,7 @@ from orchestrator.errors import NodeException, ParallelBranchesBranchFailed
 from orchestrator.identity import Level
 from orchestrator.observers.event import Event, InstanceEvent, InstanceState
 from orchestrator.status.observer import StatusObserver
+from orchestrator.status.store import StatusFilter
 from tests.graph import statuses
 from tests.graph.statuses import Files, Folders, beside, collecting, given_up, nested, one_by_one, strict
 from tests.service.observing import Place
@@ -271,3 +272,22 @@ async def test_a_worker_that_is_killed_leaves_a_lost_row_and_a_new_delivery(plac
     told = [(row.state.value, row.delivery) for row in rows]
     assert told[:4] == [("QUEUED", 1), ("RUNNING", 1), ("LOST", 1), ("QUEUED", 2)]
     assert told[-1][0] == "CANCELLED"
+
+
+def test_rows_that_are_being_written_when_their_loop_ends_are_kept_once(tmp_path: Path):
+    store = open_status(f"sqlite:///{tmp_path}/state.db", namespace="observed")
+    observer = StatusObserver(store, flush_interval=3600)
+    place = {"run_id": "r", "invocation_id": "i", "correlation_id": "c", "namespace": ("files",)}
+
+    async def tell_and_leave(index: int) -> None:
+        chains = {"fan_out_index_chain": (index,), "branch_name_chain": (None,)}
+        await observer(InstanceEvent(**place, **chains, state=InstanceState.RUNNING))
+        asyncio.get_running_loop().create_task(observer.flush())
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    for index in range(5):
+        asyncio.run(tell_and_leave(index))
+    asyncio.run(observer.flush())
+    assert [row.index for row in asyncio.run(store.read(StatusFilter()))] == list(range(5))
+    asyncio.run(observer.close())
