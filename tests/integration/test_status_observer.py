@@ -277,10 +277,10 @@ async def test_a_worker_that_is_killed_leaves_a_lost_row_and_a_new_delivery(plac
 def test_rows_that_are_being_written_when_their_loop_ends_are_kept_once(tmp_path: Path):
     store = open_status(f"sqlite:///{tmp_path}/state.db", namespace="observed")
     observer = StatusObserver(store, flush_interval=3600)
-    place = {"run_id": "r", "invocation_id": "i", "correlation_id": "c", "namespace": ("files",)}
+    place: dict[str, Any] = {"run_id": "r", "invocation_id": "i", "correlation_id": "c", "namespace": ("files",)}
 
     async def tell_and_leave(index: int) -> None:
-        chains = {"fan_out_index_chain": (index,), "branch_name_chain": (None,)}
+        chains: dict[str, Any] = {"fan_out_index_chain": (index,), "branch_name_chain": (None,)}
         await observer(InstanceEvent(**place, **chains, state=InstanceState.RUNNING))
         asyncio.get_running_loop().create_task(observer.flush())
         for _ in range(3):
