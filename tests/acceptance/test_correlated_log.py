@@ -13,7 +13,7 @@ def test_metadata_holds_on_workers_and_each_log_line_names_its_place(pool, redis
     cli = CommandLine(tmp_path, {"ROLLFORWARD_REDIS_URL": redis_url, "ROLLFORWARD_GRAPHS": "tests.graph.labelled"})
     log = tmp_path / "worker.log"
     with cli.started("worker", "--pool", pool, "-c", "2", "-l", "info", stderr=log) as worker:
-        wait_until(lambda: " ready." in log.read_text(), what="the worker is ready")
+        wait_until(lambda: " ready." in log.read_text(), what="the worker is ready", because=log.read_text)
         told = ["--set", 'names=["a","own"]', "--meta", "tenant=acme", "--meta", "seats=42", "--run-id", "r1"]
         ended = cli.ok("run", "tests.graph.labelled:graph", "--executor", "celery", *told, "-o", "json")
         status = cli.ok("status", "r1", "-o", "json").document
