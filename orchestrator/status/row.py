@@ -1,8 +1,9 @@
 """One row of what became of instances and of nodes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from orchestrator.error_record import ErrorRecord
@@ -57,6 +58,14 @@ class StatusRow:
     def subject(self) -> tuple[Any, ...]:
         """What the row is of: the rows of one instance, or of one node in one place, have it in common."""
         return (self.run_id, self.node, self.lineage)
+
+    @property
+    def told(self) -> tuple[Any, ...]:
+        """All that it says but its sequence: rows that have that in common are one, kept more than once."""
+        return (*_TOLD_OF(self), frozenset(self.tags.items()))
+
+
+_TOLD_OF = attrgetter(*(one.name for one in fields(StatusRow) if one.name not in ("sequence", "tags")))
 
 
 def row_of(event: Event) -> StatusRow | None:

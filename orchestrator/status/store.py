@@ -1,8 +1,9 @@
 """Where status rows are kept, and how they are asked for."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestrator.observers.event import InstanceState
 from orchestrator.status.row import StatusRow
@@ -39,7 +40,10 @@ class StatusFilter:
 
 
 class StatusStore(Protocol):
-    """Keeps rows for good: they are added, and never changed. Any number of processes and loops may use it at once."""
+    """Keeps rows for good: they are added, and never changed. Any number of processes and loops may use it at once.
+
+    A row may be kept twice, where the store went away before it said that it had kept it; `read_once` gives it once.
+    """
 
     async def append(self, rows: Sequence[StatusRow]) -> None:
         """Keep rows, all or none, behind those that are kept already; their sequence is given here.
@@ -47,7 +51,7 @@ class StatusStore(Protocol):
         A cancellation is raised only where none is kept.
 
         Raises:
-            OperatorError: the store is away; they may be given again.
+            OperatorError: the store is away; they may be given again, also where it may have kept them.
         """
 
     async def read(self, which: StatusFilter) -> list[StatusRow]:
@@ -90,6 +94,30 @@ class MemoryStatusStore:
         """Keep it all: whoever opened it may read it yet."""
 
 
+async def read_once(store: StatusStore, which: StatusFilter) -> list[StatusRow]:
+    """The rows that are wanted, in order of their sequence, each as it was first kept.
+
+    Raises:
+        OperatorError: the store is away.
+    """
+    asked = which
+    while True:
+        found = await store.read(asked)
+        # Of a wide run they are so many that the loop would stand still for a second.
+        rows = await asyncio.to_thread(_each_once, found)
+        if asked.limit is None or len(found) < asked.limit or len(rows) >= (which.limit or 0):
+            return rows[: which.limit]
+        # Of the first ones some were kept twice: others are wanted in their place.
+        asked = replace(asked, limit=2 * asked.limit)
+
+
+def _each_once(found: Iterable[StatusRow]) -> list[StatusRow]:
+    rows: dict[tuple[Any, ...], StatusRow] = {}
+    for row in found:
+        rows.setdefault(row.told, row)
+    return list(rows.values())
+
+
 async def get_status(
     store: StatusStore,
     *,
@@ -115,4 +143,4 @@ async def get_status(
     """
     names = tuple(node.split("/")) if isinstance(node, str) else None if node is None else tuple(node)
     wanted = None if state is None else InstanceState(state)
-    return StatusRows(await store.read(StatusFilter(run, names, index, wanted, latest)))
+    return StatusRows(await read_once(store, StatusFilter(run, names, index, wanted, latest)))

@@ -9,7 +9,7 @@ import click
 from backends.opening import open_status
 from orchestrator.observers.event import InstanceState
 from orchestrator.status.row import StatusRow
-from orchestrator.status.store import StatusFilter, StatusStore
+from orchestrator.status.store import StatusFilter, StatusStore, read_once
 from rollforward.cli.output import MOST_TABLE_ROWS, print_rows
 from rollforward.cli.place import check_place
 from rollforward.cli.record import Record, opened_record
@@ -62,7 +62,7 @@ async def _read(store: StatusStore, record: Record, wanted: WantedRows, *, limit
     which = replace(of_run, node=node, index=wanted.index, latest=wanted.latest, limit=limit)
     rows: list[StatusRow] = []
     for state in map(InstanceState, wanted.states) if wanted.states else (None,):
-        rows += await store.read(replace(which, state=state))
+        rows += await read_once(store, replace(which, state=state))
     if not rows:
         of_first = await store.read(replace(of_run, index=0))
         paths = {row.node_path for row in of_first}

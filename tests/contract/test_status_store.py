@@ -15,7 +15,7 @@ from orchestrator.errors import OperatorError
 from orchestrator.identity import Level
 from orchestrator.observers.event import InstanceState
 from orchestrator.status.row import StatusRow, sound_text
-from orchestrator.status.store import StatusFilter, StatusStore, get_status
+from orchestrator.status.store import StatusFilter, StatusStore, get_status, read_once
 from tests.contract.checkpoint_case import AWKWARD, new_run
 
 NAMESPACE = "rows"
@@ -129,6 +129,22 @@ async def test_of_what_is_wanted_the_first_ones_are_given(store, run_id, which, 
     rows = await store.read(StatusFilter(run_id, limit=2, **which))
     assert [one.index for one in rows] == found
     assert [one.tags for one in rows] == [{"a": "b"} if one.state is SUCCESS and not one.index else {} for one in rows]
+
+
+async def test_rows_that_were_kept_twice_are_given_once(store, run_id):
+    rows = [row(run_id, state, index=n, tags={"a": "b", "n": str(n)}) for n in range(3) for state in (QUEUED, RUNNING)]
+    for kept in (rows[:4], rows, [row(run_id, SUCCESS, at=AT + timedelta(microseconds=1))]):
+        await store.append(kept)
+    told = [(n, state) for n in range(3) for state in (QUEUED, RUNNING)] + [(0, SUCCESS)]
+    found = await get_status(store, run=run_id)
+    assert [(one.index, one.state) for one in found] == told
+    assert [one.sequence for one in found] == sorted({one.sequence for one in found})
+    assert [one.index for one in await get_status(store, run=run_id, state="QUEUED")] == [0, 1, 2]
+    latest = await get_status(store, run=run_id, latest=True)
+    assert [(one.index, one.state) for one in latest] == [(1, RUNNING), (2, RUNNING), (0, SUCCESS)]
+    for limit in range(9):
+        first = await read_once(store, StatusFilter(run_id, limit=limit))
+        assert [(one.index, one.state) for one in first] == told[:limit]
 
 
 async def test_many_rows_keep_their_order_and_their_tags(store, run_id):
