@@ -135,7 +135,15 @@ def taps(_pid: int) -> dict[LogStream, Tap]:
     Raises:
         OSError: it has no descriptors left for them.
     """
-    return {name: Tap(number, getattr(sys, name)) for name, number in _DESCRIPTORS.items()}
+    made: dict[LogStream, Tap] = {}
+    try:
+        for name, number in _DESCRIPTORS.items():
+            made[name] = Tap(number, getattr(sys, name))
+    except OSError:
+        for tap in made.values():
+            tap.discard()
+        raise
+    return made
 
 
 def _pump(taps: Iterable[Tap]) -> None:

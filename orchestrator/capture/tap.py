@@ -47,6 +47,11 @@ class Tap:
         if pipe is not None:
             pipe.leave()
 
+    def discard(self) -> None:
+        """Close what leads to where the descriptor led; it is not opened any more."""
+        self.past.close()
+        os.close(self._real)
+
 
 class _C:
     """The C library of this process, as far as it knows this call."""

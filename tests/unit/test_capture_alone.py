@@ -14,11 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import pytest
+
 from orchestrator.capture import streams
 from orchestrator.capture.capture import Capture, CaptureOptions
 from orchestrator.capture.line import LogStream, left_out
 from orchestrator.capture.pipe import PIPE_BYTES
 from orchestrator.capture.streams import capturing
+from orchestrator.capture.tap import Tap
 from orchestrator.capture.threads import busy_threads
 from tests.service.worker import wait_until
 
@@ -242,6 +245,21 @@ def test_a_thread_of_a_pool_that_had_nothing_to_do_is_taken(tmp_path):
                 pool.submit(say, text).result()
             assert texts(capture.take(is_over=True), OUT) == [text]
             wait_until(lambda: not set(pool._threads) & set(busy_threads()), what="it rests")
+
+
+def test_where_there_is_none_for_the_second_descriptor_the_first_takes_none_for_good(monkeypatch):
+    def only_one(number: int, like: object) -> Tap:
+        if number == 1:
+            return Tap(number, like)
+        raise OSError(errno.EMFILE, "too many open files")
+
+    streams.taps.cache_clear()
+    monkeypatch.setattr(streams, "Tap", only_one)
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="too many"):
+        streams.taps(os.getpid())
+    assert set(os.listdir("/proc/self/fd")) == before
+    streams.taps.cache_clear()
 
 
 def test_without_a_descriptor_left_it_is_as_beside_others(tmp_path, monkeypatch):
