@@ -104,7 +104,15 @@ class Capture:
 
 
 _current: ContextVar[Capture | None] = ContextVar("rollforward_capture", default=None)
-_is_paused: ContextVar[bool] = ContextVar("rollforward_capture_is_paused", default=False)
+
+
+class _Paused(threading.local):
+    depth = 0
+
+
+# A variable of the context that is set for every piece crashes CPython 3.11 where a collector of garbage, in the midst
+# of that, runs what prints. And what is begun in here would be passed by for ever.
+_paused = _Paused()
 _alone: list[tuple[Capture, frozenset[threading.Thread]]] = []
 
 
@@ -122,7 +130,7 @@ def current_capture() -> Capture | None:
 
     A process that was forked meanwhile has none: it would keep to itself what it takes.
     """
-    if _is_paused.get():
+    if _paused.depth:
         return None
     capture = _current.get() or _capture_of_thread()
     return capture if capture is not None and capture.pid == os.getpid() else None
@@ -132,6 +140,8 @@ def current_capture() -> Capture | None:
 def captured_by(capture: Capture) -> Iterator[None]:
     """Have `capture` take the output of this code, and of what it starts."""
     kept = _current.set(capture)
+    # An error that a handler of signals raised may have kept `uncaptured` from its end.
+    _paused.depth = 0
     try:
         yield
     finally:
@@ -170,15 +180,15 @@ def _capture_of_thread() -> Capture | None:
 
 
 class uncaptured:
-    """Let output pass by, in a `with`; as quick as can be, since every piece is taken in one."""
+    """Let output of this thread pass by, in a `with` that awaits nothing; as quick as can be, for every piece."""
 
-    __slots__ = ("_kept",)
+    __slots__ = ()
 
     def __enter__(self) -> None:
-        self._kept = _is_paused.set(True)
+        _paused.depth += 1
 
     def __exit__(self, *_: object) -> None:
-        _is_paused.reset(self._kept)
+        _paused.depth -= 1
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import pytest
 
-from orchestrator.capture.capture import Capture, CaptureOptions, captured_by, current_capture
+from orchestrator.capture.capture import Capture, CaptureOptions, captured_by, current_capture, uncaptured
 from orchestrator.capture.line import LogStream
 from orchestrator.capture.logger import instance_logger
 from orchestrator.capture.streams import capturing
@@ -288,6 +288,22 @@ def test_a_redactor_that_prints_neither_hangs_nor_is_taken(monkeypatch):
         with capturing(taker, is_alone=False):
             say("own")
         assert texts(taker.take(is_over=True)) == ["own"]
+
+
+def test_what_is_begun_while_output_passes_by_is_taken():
+    taker = capture()
+    with captured_by(taker):
+        with uncaptured():
+            begun = contextvars.copy_context()
+            assert current_capture() is None
+        assert begun.run(current_capture) is taker
+
+
+def test_one_that_was_interrupted_as_output_passed_by_disturbs_none_that_follows():
+    taker = capture()
+    uncaptured().__enter__()
+    with captured_by(taker):
+        assert current_capture() is taker
 
 
 def test_what_runs_outside_has_no_capture():
