@@ -42,6 +42,8 @@ class Pipe:
         self._lock = threading.RLock()
         self._reader = _reader(os.getpid())
         self._end, writing = os.pipe()
+        # A finalizer may print and so read it, between the look and the reading. Whoever writes to it waits as before.
+        os.set_blocking(self._end, False)
         self._is_over = False
         self._look = select.poll()
         self._look.register(self._end, select.POLLIN)
@@ -76,16 +78,25 @@ class Pipe:
     def _pump(self) -> bool:
         """Whether nobody can write to it any more."""
         pieces = PIPE_BYTES // _PIECE_BYTES
-        while pieces and self._look.poll(0):
-            piece = os.read(self._end, _PIECE_BYTES)
-            if not piece:
-                return True
-            with uncaptured():
-                _write(self._past, piece)
+        with uncaptured():
+            while pieces and (piece := self._read()) is not None:
+                if not piece:
+                    return True
                 if self._take is not None:
                     self._take(piece)
-            pieces -= 1
+                _write(self._past, piece)
+                pieces -= 1
         return False
+
+    def _read(self) -> bytes | None:
+        """What is in the pipe: None where that is nothing, and no bytes where nothing can come any more."""
+        # Mostly there is nothing, and to look costs less than an error.
+        if not self._look.poll(0):
+            return None
+        try:
+            return os.read(self._end, _PIECE_BYTES)
+        except BlockingIOError:
+            return None
 
     def _close(self) -> None:
         self._is_over = True

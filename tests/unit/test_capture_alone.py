@@ -6,6 +6,7 @@ import io
 import logging
 import multiprocessing
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -16,10 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.capture import streams
+from orchestrator.capture import pipe, streams
 from orchestrator.capture.capture import Capture, CaptureOptions
 from orchestrator.capture.line import LogStream, left_out
-from orchestrator.capture.pipe import PIPE_BYTES
 from orchestrator.capture.streams import capturing
 from orchestrator.capture.tap import Tap
 from orchestrator.capture.threads import busy_threads
@@ -155,7 +155,7 @@ def test_a_child_without_end_is_passed_on_as_it_writes_and_none_of_it_is_held(tm
         with capturing(capture, is_alone=True):
             subprocess.run(["/bin/sh", "-c", "echo first; yes | head -c 8000000; echo last"], check=True)
             # Nobody has asked for anything yet.
-            assert file.stat().st_size > 8_000_000 - 2 * PIPE_BYTES
+            assert file.stat().st_size > 8_000_000 - 2 * pipe.PIPE_BYTES
         lines = capture.take(is_over=True)
         assert file.stat().st_size == len("first\nlast\n") + 8_000_000
         assert (texts(lines, OUT)[0], texts(lines, OUT)[-1]) == ("first", "last")
@@ -247,6 +247,35 @@ def test_a_thread_of_a_pool_that_had_nothing_to_do_is_taken(tmp_path):
             wait_until(lambda: not set(pool._threads) & set(busy_threads()), what="it rests")
 
 
+class Ready:
+    """Says that there is something to read, also where another reader has taken it meanwhile."""
+
+    POLLIN = select.POLLIN
+
+    def poll(self, *_: object) -> "Ready":
+        return self
+
+    def register(self, *_: object) -> None:
+        pass
+
+
+def test_what_a_finalizer_has_read_meanwhile_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(pipe, "select", Ready())
+    with ExitStack() as stack:
+        number, past = (os.open(os.devnull, os.O_WRONLY) for _ in range(2))
+        for one in (number, past):
+            stack.callback(os.close, one)
+        taken: list[bytes] = []
+        tapped = pipe.Pipe(number, past, taken.append)
+        os.write(number, b"all")
+        asked = threading.Thread(target=tapped.pump, daemon=True)
+        asked.start()
+        asked.join(5)
+        assert (asked.is_alive(), taken) == (False, [b"all"])
+        assert os.get_blocking(number)
+        tapped.leave()
+
+
 def test_where_there_is_none_for_the_second_descriptor_the_first_takes_none_for_good(monkeypatch):
     def only_one(number: int, like: object) -> Tap:
         if number == 1:
@@ -255,10 +284,10 @@ def test_where_there_is_none_for_the_second_descriptor_the_first_takes_none_for_
 
     streams.taps.cache_clear()
     monkeypatch.setattr(streams, "Tap", only_one)
-    before = set(os.listdir("/proc/self/fd"))
+    before = set(Path("/proc/self/fd").iterdir())
     with pytest.raises(OSError, match="too many"):
         streams.taps(os.getpid())
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(Path("/proc/self/fd").iterdir()) == before
     streams.taps.cache_clear()
 
 
