@@ -1,9 +1,8 @@
-"""The first and the last of many lines."""
+"""The first and the last of what was written, as it was written."""
 
 from collections import deque
-from collections.abc import Sequence
+from dataclasses import dataclass
 
-from orchestrator.capture.line import LogLine, left_out
 from orchestrator.capture.written import Written
 
 LINE_BYTES = 32
@@ -12,72 +11,71 @@ LINE_BYTES = 32
 _LONGEST_SHARE = 4
 
 
-class HeadAndTail:
-    """Keeps lines of `max_bytes` in all: what comes first is given as it comes, what comes last is given at the end.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is kept of `max_bytes`: what comes first, what comes last, and of one line."""
 
-    Only then is that looked through for secrets: of a flood, most was dropped before.
+    max_bytes: int
+
+    @property
+    def head(self) -> int:
+        return self.max_bytes // 2
+
+    @property
+    def tail(self) -> int:
+        return self.max_bytes - self.head
+
+    @property
+    def line(self) -> int:
+        return self.max_bytes // _LONGEST_SHARE
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What comes first and what comes last, and how much between them is left out."""
+
+    head: list[Written]
+    tail: list[Written]
+    left_out_bytes: int
+
+
+class HeadAndTail:
+    """Keeps what was written within limits: what comes first is given as it comes, what comes last at the end.
+
+    Nothing is looked through for secrets here: that takes long, and runs code of the user's. The last one that is kept
+    for the head may go beyond it.
     """
 
-    def __init__(self, max_bytes: int) -> None:
-        self._longest = max_bytes // _LONGEST_SHARE
-        self._head_bytes = max_bytes // 2
-        self._tail_bytes = max_bytes - self._head_bytes
-        self._head: list[LogLine] = []
-        self._tail: deque[tuple[int, LogLine | Written]] = deque()
+    def __init__(self, limits: Limits) -> None:
+        self._line_bytes = limits.line
+        self._head_left = limits.head
+        self._tail_bytes = limits.tail
+        self._head: list[Written] = []
+        self._tail: deque[tuple[int, Written]] = deque()
         self._tail_used = 0
-        self._is_head_full = False
         self._left_out_bytes = 0
 
     def add(self, written: Written) -> None:
-        if self._is_head_full:
+        if self._head_left > 0:
+            self._head.append(written)
+            self._head_left -= sum(size + LINE_BYTES for size in written.sizes(self._line_bytes))
+        else:
             self._add_last(written)
-            return
-        for line in self._lines(written):
-            cost = _cost(line)
-            self._is_head_full = self._is_head_full or cost > self._head_bytes
-            if self._is_head_full:
-                self._add_last(line)
-            else:
-                self._head_bytes -= cost
-                self._head.append(line)
 
-    def take(self, *, is_over: bool = False) -> list[LogLine]:
-        """The lines that can be given by now; each is given once."""
-        taken, self._head = self._head, []
+    def take(self, *, is_over: bool = False) -> Kept:
+        """What can be given by now; each is given once."""
+        head, self._head = self._head, []
         if not is_over:
-            return taken
-        tail = self._take_last()
-        return [*taken, *self._mark(tail), *tail]
+            return Kept(head, [], 0)
+        kept = Kept(head, [written for _, written in self._tail], self._left_out_bytes)
+        self._tail, self._tail_used, self._left_out_bytes = deque(), 0, 0
+        return kept
 
-    def _lines(self, written: Written) -> list[LogLine]:
-        return [line.shortened(self._longest) for line in written.lines()]
-
-    def _add_last(self, one: LogLine | Written) -> None:
-        self._tail.append((_cost(one), one))
-        self._tail_used += _cost(one)
+    def _add_last(self, written: Written) -> None:
+        cost = written.byte_count + LINE_BYTES * written.line_count
+        self._tail.append((cost, written))
+        self._tail_used += cost
         while self._tail_used - self._tail[0][0] >= self._tail_bytes:
             cost, dropped = self._tail.popleft()
             self._tail_used -= cost
             self._left_out_bytes += dropped.byte_count
-
-    def _take_last(self) -> list[LogLine]:
-        tail, self._tail, self._tail_used = self._tail, deque(), 0
-        lines = [line for _, one in tail for line in ([one] if isinstance(one, LogLine) else self._lines(one))]
-        used, first = sum(map(_cost, lines)), 0
-        while used > self._tail_bytes:
-            used -= _cost(lines[first])
-            self._left_out_bytes += lines[first].byte_count
-            first += 1
-        return lines[first:]
-
-    def _mark(self, tail: Sequence[LogLine]) -> list[LogLine]:
-        if not self._left_out_bytes or not tail:
-            return []
-        first = tail[0]
-        marked = LogLine(stream=first.stream, text=left_out(self._left_out_bytes), at=first.at, is_cut=True)
-        self._left_out_bytes = 0
-        return [marked]
-
-
-def _cost(one: LogLine | Written) -> int:
-    return one.byte_count + LINE_BYTES * (one.line_count if isinstance(one, Written) else 1)

@@ -3,13 +3,16 @@
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
-from orchestrator.capture.bounded import HeadAndTail
+from orchestrator.capture.bounded import HeadAndTail, Limits
+from orchestrator.capture.clean import CleanLines
 from orchestrator.capture.line import NOBODY, LogLine, LogStream, Writer
 from orchestrator.capture.text import TextOfPieces, plain
 from orchestrator.capture.threads import busy_threads
@@ -24,6 +27,11 @@ PIECE_LENGTH = 65_536
 INSTANCE_LOGGER = "rollforward.instance"
 THREADS = "rollforward-"
 """What the names of the threads of ours begin with."""
+PATIENCE_SECONDS = 5.0
+"""So long one waits for another thread that may be in a finalizer, and that may wait for what this one holds."""
+
+_MOST_WAITING = 256
+_BREATH_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,72 +42,120 @@ class CaptureOptions:
     level: int = logging.INFO
 
 
+class _Piece(NamedTuple):
+    """What was written to a stream, or logged, and is to be made lines of."""
+
+    stream: LogStream
+    text: str | bytes
+    at: datetime
+    writer: Writer = NOBODY
+    level: str | None = None
+    logger: str | None = None
+
+
 class Capture:
     """Takes text and log records of one delivery, from any thread, bounded and without secrets.
 
     `catch_up` brings what was written where it is not taken at once; it is called before anything else is added.
+
+    Whoever writes waits for nobody that runs code of the user's, be it a redactor or a finalizer: that may wait in turn
+    for what the writer holds. So a piece is put in line, and is seen to by whoever gets the turn: mostly the writer.
     """
 
     def __init__(self, options: CaptureOptions) -> None:
         self.options = options
+        self._waiting: deque[_Piece] = deque()
+        self._lock = threading.Lock()
         self._texts: dict[LogStream, TextOfPieces] = {}
         self._writers: dict[LogStream, Writer] = {}
-        self._kept: HeadAndTail | None = None
-        self._lock = threading.Lock()
+        self._limits = Limits(options.max_bytes)
+        self._kept = HeadAndTail(self._limits)
+        self._clean = CleanLines(self._limits)
         self.pid = os.getpid()
         self.catch_up: Callable[[], None] = _nothing
 
     def write(self, stream: LogStream, piece: str | bytes, writer: Writer = NOBODY) -> None:
         """Take what was written to a stream; a line is that of whoever ends it."""
-        with self._turn():
-            if stream not in self._texts:
-                self._texts[stream] = TextOfPieces()
-            self._writers[stream] = writer
-            for begin in range(0, len(piece), PIECE_LENGTH):
-                self._add(stream, self._texts[stream].feed(piece[begin : begin + PIECE_LENGTH]), writer)
+        self._put(_Piece(stream, piece, datetime.now(UTC), writer))
 
     def log(self, record: logging.LogRecord) -> None:
         """Take a log record, with its traceback."""
         if record.levelno >= self.options.level:
-            with self._turn():
-                self._add(LogStream.LOG, _message(record), current_writer(), level=record.levelname, logger=record.name)
+            with uncaptured():
+                text = _message(record)
+            at = datetime.now(UTC)
+            self._put(_Piece(LogStream.LOG, text, at, current_writer(), record.levelname, record.name))
 
     def fail(self, traceback: str) -> None:
         """Take the traceback that the instance ended with."""
         self.catch_up()
-        with self._turn():
-            self._add(LogStream.LOG, _one_record(traceback), NOBODY, level="ERROR", logger=INSTANCE_LOGGER)
+        text = _one_record(traceback)
+        self._put(_Piece(LogStream.LOG, text, datetime.now(UTC), level="ERROR", logger=INSTANCE_LOGGER))
 
     def take(self, *, is_over: bool = False) -> tuple[LogLine, ...]:
-        """The lines that have come since the last time, as far as they can be given by now."""
-        with self._turn():
-            for stream, text in self._texts.items() if is_over else ():
-                self._add(stream, text.finish(), self._writers[stream])
-            return () if self._kept is None else tuple(self._kept.take(is_over=is_over))
+        """The lines that have come since the last time, as far as they can be given by now; for one thread at a time.
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One thread at a time; what a redactor, or a collector of garbage, prints in here passes by."""
-        with uncaptured(), self._lock:
-            yield
+        What a redactor prints in here passes by. Where another thread does not come to an end, there are none.
+        """
+        with uncaptured():
+            if not self._lock.acquire(timeout=PATIENCE_SECONDS):
+                return ()
+            try:
+                self._keep_waiting()
+                if is_over:
+                    self._finish()
+                kept = self._kept.take(is_over=is_over)
+            finally:
+                self._lock.release()
+            return tuple(self._clean.of(kept, is_over=is_over))
 
-    def _add(
-        self,
-        stream: LogStream,
-        text: str | None,
-        writer: Writer,
-        *,
-        level: str | None = None,
-        logger: str | None = None,
-    ) -> None:
-        if text is None:
-            return
-        at, (inner_node, attempt) = datetime.now(UTC), writer
+    def _put(self, piece: _Piece) -> None:
+        self._waiting.append(piece)
+        # Of two that write without end, one must not put more in line than the other gets done.
+        patience = _BREATH_SECONDS if len(self._waiting) > _MOST_WAITING else 0
+        with uncaptured():
+            if self._lock.acquire(timeout=patience):
+                try:
+                    self._keep_waiting()
+                finally:
+                    self._lock.release()
+
+    def _keep_waiting(self) -> None:
+        """See to what is in line by now, and no more: others may be writing without end."""
+        for _ in range(len(self._waiting)):
+            piece = self._waiting.popleft()
+            if isinstance(piece.text, str) and piece.stream is LogStream.LOG:
+                self._keep(piece, piece.text)
+            else:
+                self._feed(piece)
+
+    def _feed(self, piece: _Piece) -> None:
+        if piece.stream not in self._texts:
+            self._texts[piece.stream] = TextOfPieces()
+        self._writers[piece.stream] = piece.writer
+        text = self._texts[piece.stream]
+        for begin in range(0, len(piece.text), PIECE_LENGTH):
+            whole = text.feed(piece.text[begin : begin + PIECE_LENGTH])
+            if whole is not None:
+                self._keep(piece, whole)
+
+    def _finish(self) -> None:
+        for stream, text in self._texts.items():
+            rest = text.finish()
+            if rest is not None:
+                self._keep(_Piece(stream, rest, datetime.now(UTC), self._writers[stream]), rest)
+
+    def _keep(self, piece: _Piece, text: str) -> None:
+        inner_node, attempt = piece.writer
         line = LogLine(
-            stream=stream, text=text, at=at, level=level, logger=logger, inner_node=inner_node, attempt=attempt
+            stream=piece.stream,
+            text=text,
+            at=piece.at,
+            level=piece.level,
+            logger=piece.logger,
+            inner_node=inner_node,
+            attempt=attempt,
         )
-        # Most instances put out nothing.
-        self._kept = self._kept or HeadAndTail(self.options.max_bytes)
         self._kept.add(Written(line))
 
 

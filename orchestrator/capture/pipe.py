@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from functools import cache
 
-from orchestrator.capture.capture import THREADS, uncaptured
+from orchestrator.capture.capture import PATIENCE_SECONDS, THREADS, uncaptured
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class Pipe:
         # A finalizer may print and so read it, between the look and the reading. Whoever writes to it waits as before.
         os.set_blocking(self._end, False)
         self._is_over = False
+        self._is_stuck = False
         self._look = select.poll()
         self._look.register(self._end, select.POLLIN)
         _widen(self._end)
@@ -55,9 +56,24 @@ class Pipe:
     def pump(self) -> None:
         """Pass on what is in the pipe, and no more than it can hold: somebody may be writing without end."""
         with self._lock:
-            if not self._is_over and self._pump():
-                self._reader.remove(self._end)
-                self._close()
+            self._pass_on()
+
+    def catch_up(self) -> None:
+        """Do so before something else is written, but let nothing wait for ever.
+
+        Another thread may be in here, in a finalizer that wants a lock which the caller holds. Then the order of what
+        is written is given up, once that has lasted.
+        """
+        if self._lock.acquire(True, 0 if self._is_stuck else PATIENCE_SECONDS):
+            try:
+                self._is_stuck = False
+                # Mostly there is nothing, and to look costs less than an error.
+                if self._look.poll(0):
+                    self._pass_on()
+            finally:
+                self._lock.release()
+        else:
+            self._is_stuck = True
 
     def leave(self) -> None:
         """Have the descriptor lead where it led before; what was written until then is taken."""
@@ -75,24 +91,31 @@ class Pipe:
             else:
                 self._reader.add(self._end, self.pump)
 
+    def _pass_on(self) -> None:
+        self._is_stuck = False
+        if not self._is_over and self._pump():
+            self._reader.remove(self._end)
+            self._close()
+
     def _pump(self) -> bool:
         """Whether nobody can write to it any more."""
         pieces = PIPE_BYTES // _PIECE_BYTES
-        with uncaptured():
-            while pieces and (piece := self._read()) is not None:
+        while pieces and self._look.poll(0):
+            with uncaptured():
+                piece = self._read()
+                if piece is None:
+                    return False
                 if not piece:
                     return True
                 if self._take is not None:
                     self._take(piece)
+                # This may wait for whoever reads it, and what is taken need not.
                 _write(self._past, piece)
-                pieces -= 1
+            pieces -= 1
         return False
 
     def _read(self) -> bytes | None:
         """What is in the pipe: None where that is nothing, and no bytes where nothing can come any more."""
-        # Mostly there is nothing, and to look costs less than an error.
-        if not self._look.poll(0):
-            return None
         try:
             return os.read(self._end, _PIECE_BYTES)
         except BlockingIOError:

@@ -51,6 +51,17 @@ class CaptureHandler(logging.Handler):
         super().__init__(level)
         self._is_only = is_only
 
+    def createLock(self) -> None:
+        """Have none: whoever held it would wait in `emit` for a thread that wants it to log something."""
+        self.lock = None
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Emit the record without a lock."""
+        is_wanted = bool(self.filter(record))
+        if is_wanted:
+            self.emit(record)
+        return is_wanted
+
     def emit(self, record: logging.LogRecord) -> None:
         capture = current_capture()
         if capture is not None:
@@ -119,7 +130,7 @@ def _opened(capture: Capture) -> Sequence[Tap] | None:
     except OSError:
         _close(opened)
         return None
-    capture.catch_up = partial(_pump, opened)
+    capture.catch_up = partial(_catch_up, opened)
     return opened
 
 
@@ -146,9 +157,9 @@ def taps(_pid: int) -> dict[LogStream, Tap]:
     return made
 
 
-def _pump(taps: Iterable[Tap]) -> None:
+def _catch_up(taps: Iterable[Tap]) -> None:
     for tap in taps:
-        tap.pump()
+        tap.catch_up()
 
 
 def _flush() -> None:

@@ -36,10 +36,10 @@ class Tap:
         os.dup2(self.number, self._real, inheritable=False)
         self._pipe = Pipe(self.number, self._real, take)
 
-    def pump(self) -> None:
+    def catch_up(self) -> None:
         """Give what was written since the last time."""
         if self._pipe is not None:
-            self._pipe.pump()
+            self._pipe.catch_up()
 
     def close(self) -> None:
         """Put the descriptor back, and give the rest."""

@@ -15,6 +15,7 @@ from orchestrator.capture.capture import Capture, CaptureOptions, captured_by, c
 from orchestrator.capture.line import LogStream
 from orchestrator.capture.logger import instance_logger
 from orchestrator.capture.streams import capturing
+from orchestrator.capture.text import TextOfPieces
 from orchestrator.redaction import add_redactor
 
 OUT, ERR, LOG = LogStream
@@ -288,6 +289,41 @@ def test_a_redactor_that_prints_neither_hangs_nor_is_taken(monkeypatch):
         with capturing(taker, is_alone=False):
             say("own")
         assert texts(taker.take(is_over=True)) == ["own"]
+
+
+def test_who_writes_waits_for_no_other_who_does_and_order_is_kept(monkeypatch):
+    feeding, go, feed = threading.Event(), threading.Event(), TextOfPieces.feed
+
+    def slow(text: TextOfPieces, piece: str | bytes) -> str | None:
+        if piece == "one\n":
+            feeding.set()
+            go.wait(2)
+        return feed(text, piece)
+
+    monkeypatch.setattr(TextOfPieces, "feed", slow)
+    taker = capture()
+    other = threading.Thread(target=taker.write, args=(OUT, "one\n"))
+    other.start()
+    assert feeding.wait(5)
+    taker.write(OUT, "two\n")
+    assert other.is_alive()
+    go.set()
+    other.join()
+    taker.write(OUT, "three\n")
+    assert texts(taker.take()) == ["one", "two", "three"]
+
+
+def test_what_a_redactor_makes_longer_is_bounded_too(monkeypatch):
+    monkeypatch.setattr("orchestrator.redaction._redactors", [lambda text: text.replace("-", "-" * 50)])
+    taker = capture(max_bytes=4096)
+    for number in range(200):
+        taker.write(OUT, f"{number}-\n")
+    head, rest = taker.take(), taker.take(is_over=True)
+    told = [line for line in (*head, *rest) if not line.is_cut]
+    assert sum(line.byte_count + 32 for line in told) <= 4096
+    numbers = [int(line.text.split("-")[0]) for line in told]
+    assert (numbers[0], numbers[-1], numbers) == (0, 199, sorted(numbers))
+    assert [line.is_cut for line in rest][:2] == [True, False]
 
 
 def test_what_is_begun_while_output_passes_by_is_taken():

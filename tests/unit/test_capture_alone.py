@@ -247,6 +247,76 @@ def test_a_thread_of_a_pool_that_had_nothing_to_do_is_taken(tmp_path):
             wait_until(lambda: not set(pool._threads) & set(busy_threads()), what="it rests")
 
 
+@pytest.mark.parametrize("is_alone", [True, False], ids=["alone", "beside others"])
+def test_who_writes_waits_for_no_redactor(tmp_path, monkeypatch, is_alone):
+    written_all = threading.Event()
+    seen: list[bool] = []
+
+    def waiting(text: str) -> str:
+        seen.append(written_all.wait(2))
+        return text
+
+    monkeypatch.setattr("orchestrator.redaction._redactors", [waiting])
+    with written(tmp_path):
+        capture = taker()
+        with capturing(capture, is_alone=is_alone):
+            os.write(1, b"of C code\n")
+            say("printed")
+            logging.getLogger("tests.capture").warning("logged")
+            written_all.set()
+        told = [line.text for line in capture.take(is_over=True)]
+        assert (told, set(seen)) == (["of C code"] * is_alone + ["printed", "logged"], {True})
+
+
+def test_what_one_thread_waits_for_as_it_logs_may_log_too(tmp_path):
+    with written(tmp_path):
+        capture, logger = taker(), logging.getLogger("tests.capture")
+        with capturing(capture, is_alone=True):
+            other = threading.Thread(target=logger.warning, args=("of another",), name="rollforward-other", daemon=True)
+
+            def wait() -> None:
+                other.start()
+                other.join(5)
+
+            capture.catch_up = wait
+            logger.warning("of one")
+            assert not other.is_alive()
+        assert texts(capture.take(is_over=True), LOG) == ["of one"]
+
+
+@contextmanager
+def piped(take: pipe.Take) -> Iterator[tuple[pipe.Pipe, int]]:
+    """A pipe that leads nowhere, and the descriptor that leads into it."""
+    with ExitStack() as stack:
+        number, past = (os.open(os.devnull, os.O_WRONLY) for _ in range(2))
+        for one in (number, past):
+            stack.callback(os.close, one)
+        tapped = pipe.Pipe(number, past, take)
+        yield tapped, number
+        tapped.leave()
+
+
+def test_who_writes_does_not_wait_for_ever_for_one_who_reads(monkeypatch):
+    monkeypatch.setattr(pipe, "PATIENCE_SECONDS", 0.05)
+    reading, go, taken = threading.Event(), threading.Event(), list[bytes]()
+
+    def take(piece: bytes) -> None:
+        taken.append(piece)
+        reading.set()
+        # As a finalizer does that wants a lock which is held by the one who writes.
+        go.wait(10)
+
+    with piped(take) as (tapped, number):
+        os.write(number, b"one")
+        assert reading.wait(5)
+        for _ in range(3):
+            tapped.catch_up()
+        assert not go.is_set()
+        os.write(number, b"two")
+        go.set()
+        wait_until(lambda: taken == [b"one", b"two"], what="all is read")
+
+
 class Ready:
     """Says that there is something to read, also where another reader has taken it meanwhile."""
 
@@ -261,19 +331,14 @@ class Ready:
 
 def test_what_a_finalizer_has_read_meanwhile_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(pipe, "select", Ready())
-    with ExitStack() as stack:
-        number, past = (os.open(os.devnull, os.O_WRONLY) for _ in range(2))
-        for one in (number, past):
-            stack.callback(os.close, one)
-        taken: list[bytes] = []
-        tapped = pipe.Pipe(number, past, taken.append)
+    taken: list[bytes] = []
+    with piped(taken.append) as (tapped, number):
         os.write(number, b"all")
         asked = threading.Thread(target=tapped.pump, daemon=True)
         asked.start()
         asked.join(5)
         assert (asked.is_alive(), taken) == (False, [b"all"])
         assert os.get_blocking(number)
-        tapped.leave()
 
 
 def test_where_there_is_none_for_the_second_descriptor_the_first_takes_none_for_good(monkeypatch):
