@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 import pytest
@@ -167,14 +167,25 @@ def kept_bytes(lines) -> int:
     return sum(line.byte_count for line in lines if not line.is_cut)
 
 
+def open_pipes() -> set[str]:
+    found = set[str]()
+    for one in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.add(str(one.readlink()))
+    return {name for name in found if name.startswith("pipe:")}
+
+
 async def test_a_child_without_end_holds_up_neither_the_loop_nor_the_end_of_its_instance(tmp_path):
     with written(tmp_path) as file:
+        before = open_pipes()
         capture = taker()
         with capturing(capture, is_alone=True):
             child = await asyncio.create_subprocess_exec("yes")
             await asyncio.to_thread(wait_until, capture.take, what="it is heard")
         child.kill()
         await child.wait()
+        # What is passed on later would go to the file of the test that follows.
+        await asyncio.to_thread(wait_until, lambda: open_pipes() <= before, what="the rest is passed on")
         os.truncate(file, 0)
 
 
