@@ -155,13 +155,13 @@ class Outbox(Generic[Row]):
                 await self._write(batch)
             except CallerError as refusal:
                 most_rows = self._refused(turn, str(refusal))
-            except Exception as error:  # noqa: BLE001 - observers must not disturb the run
+            except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
+                self._put_back(turn)
+                raise
+            except BaseException as error:  # noqa: BLE001 - a driver may panic, and nothing disturbs the run
                 self._put_back(turn)
                 self._note(str(error) or type(error).__name__)
                 return
-            except asyncio.CancelledError:
-                self._put_back(turn)
-                raise
             else:
                 turn.batch = []
                 self._note(None)

@@ -19,7 +19,7 @@ class Store:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.has_written = asyncio.Event()
 
     async def write(self, rows) -> None:
@@ -49,6 +49,20 @@ async def test_rows_are_written_by_themselves_in_batches(store):
         box.add([row])
     await asyncio.wait_for(store.has_written.wait(), timeout=5)
     assert store.batches == [list(range(10))]
+
+
+class Panic(BaseException):
+    """What an extension raises that is no Exception."""
+
+
+async def test_rows_that_a_store_panics_at_wait_as_for_any_other_error(store):
+    box, store.error = outbox(store, every_seconds=60), Panic("in the driver")
+    box.add([1, 2])
+    await box.flush()
+    assert (store.rows, box.health) == ([], "rows wait: in the driver")
+    store.error = None
+    await box.flush()
+    assert (store.rows, box.health) == ([1, 2], None)
 
 
 async def test_rows_are_written_for_all_who_add_and_not_in_the_context_of_the_first():
