@@ -1,5 +1,6 @@
 """The report of one delivery of an instance."""
 
+import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -21,6 +22,18 @@ class Times:
     started_at: datetime
     duration_seconds: float
     attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Begins with an instance."""
+
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _began: float = field(default_factory=time.perf_counter)
+
+    def times(self, *, attempts: int) -> Times:
+        """Those of an instance that ends now."""
+        return Times(self.started_at, time.perf_counter() - self._began, attempts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,7 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +16,7 @@ from orchestrator.instance.ending import Ended, until_ended
 from orchestrator.instance.inline import InlineFanOuts
 from orchestrator.instance.kept import Kept
 from orchestrator.instance.observed import observed
-from orchestrator.instance.reporting import Times, Trail, report_of
+from orchestrator.instance.reporting import Trail, Watch, report_of
 from orchestrator.instance.runtime import Runtime
 from orchestrator.ledger.claim import Claimed
 from orchestrator.metadata import Metadata
@@ -39,32 +37,36 @@ async def run_instance(
     work: Claimed, briefing: Briefing, runtime: Runtime, cancellation: Cancellation, *, outer: Shared | None = None
 ) -> Report:
     """Run one claimed instance; whatever happens becomes its report. `outer` is shared by the one it is nested in."""
-    started_at, clock = datetime.now(UTC), time.perf_counter()
+    watch = Watch()
     try:
-        return await _observed_run(work, briefing, runtime, cancellation, outer=outer)
+        return await _observed_run(work, briefing, runtime, cancellation, outer=outer, watch=watch)
     except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
         # What users' code does has become a report by then. Whoever waits for this one has to hear of our own bugs too.
         log.exception("instance could not be run", extra=_place(work, briefing))
-        times = Times(started_at, time.perf_counter() - clock, attempts=1)
         ended = Ended(Outcome.FAILED, error=error_record(error))
-        return report_of(work, briefing, runtime, ended=ended, times=times)
+        return report_of(work, briefing, runtime, ended=ended, times=watch.times(attempts=1))
 
 
 async def _observed_run(
-    work: Claimed, briefing: Briefing, runtime: Runtime, cancellation: Cancellation, *, outer: Shared | None
+    work: Claimed,
+    briefing: Briefing,
+    runtime: Runtime,
+    cancellation: Cancellation,
+    *,
+    outer: Shared | None,
+    watch: Watch,
 ) -> Report:
-    started_at, clock = datetime.now(UTC), time.perf_counter()
     delivered = Delivered.of(work, briefing, runtime, outer)
     run_nested = partial(run_instance, runtime=runtime, cancellation=cancellation, outer=delivered.shared)
     inline = InlineFanOuts(run_nested, work, briefing.max_result_bytes, kept=delivered.shared.kept)
     site = boundary_site(delivered.frame(runtime.fan_outs or inline))
-    with entered(delivered.context(cancellation)) as scope, observed(delivered, site, started_at) as tell:
+    with entered(delivered.context(cancellation)) as scope, observed(delivered, site, watch.started_at) as tell:
         running = _kept_safe(_contribution(work, briefing, site), delivered.own_kept)
         ended = await until_ended(running, briefing.time_limit_seconds, cancellation)
         tell(ended)
-    times = Times(started_at, time.perf_counter() - clock, max(site.tries, 1))
+    times = watch.times(attempts=max(site.tries, 1))
     trail = _trail(delivered, ended, written=scope.written)
     return report_of(work, briefing, runtime, ended=ended, times=times, trail=trail)
 
