@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from orchestrator.compiled import CompiledGraph
 from orchestrator.context import Cancellation
 from orchestrator.execution.lane import Lane
 from orchestrator.execution.local import LocalExecutor
+from orchestrator.fan_out import progress
 from orchestrator.graph.builder import GraphBuilder
 from orchestrator.graph.edge import END
 from orchestrator.instance import encoder, kept
@@ -23,6 +25,7 @@ from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.middleware.failure_isolation import FailureIsolationMiddleware
 from orchestrator.observers.event import Event, FailureIsolatedEvent, NodeEvent, Phase, StateLeftOut
 from orchestrator.reducer import append
+from orchestrator.report import Report
 from orchestrator.state import State
 from orchestrator.status.observer import StatusObserver
 from orchestrator.status.store import MemoryStatusStore
@@ -235,17 +238,26 @@ async def test_an_event_that_cannot_travel_at_all_is_missed_and_logged_once(
 
 
 async def test_a_long_instance_whose_state_cannot_travel_succeeds(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(kept, "TOLD_EVERY_SECONDS", 0.02)
-    has_told = asyncio.Event()
+    for module in (kept, progress):
+        monkeypatch.setattr(module, "TOLD_EVERY_SECONDS", 0.02)
+    has_told, has_ended = asyncio.Event(), threading.Event()
 
     class Telling(MemoryLedger):
         def progress(self, *given: Any, **more: Any) -> bool:
             loop.call_soon_threadsafe(has_told.set)
+            # The end of the node is told so too, and not with the report.
+            has_ended.wait(5)
             return super().progress(*given, **more)
+
+        async def reports(self, *given: Any, **more: Any) -> list[Report]:
+            while not (found := await super().reports(*given, **more)):
+                pass
+            return found
 
     async def until_told(state: Item) -> dict[str, Any]:
         state.many.append(Client())
         await asyncio.wait_for(has_told.wait(), 5)
+        loop.call_later(0.1, has_ended.set)
         return {"out": state.item}
 
     loop, graph, ledger = asyncio.get_running_loop(), wide(until_told), Telling()
