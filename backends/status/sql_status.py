@@ -1,29 +1,22 @@
 """What became of instances and nodes, on SQLite or PostgreSQL."""
 
-import asyncio
 import json
-import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, insert, select
 
 from backends.checkpointers.sql.clock import to_number, to_time
-from backends.checkpointers.sql.database import Database
-from backends.checkpointers.sql.migration import bring_up_to_date
 from backends.checkpointers.sql.schema import schema
-from backends.thread_work import to_its_end
-from backends.untraced import untrace_thread
+from backends.checkpointers.sql.threads import DatabaseThreads
 from orchestrator.identity import Level
 from orchestrator.observers.event import InstanceState
 from orchestrator.status.row import StatusRow
 from orchestrator.status.store import StatusFilter
 
-T = TypeVar("T")
 Lineage = tuple[Level, ...]
 
 _PLAIN = (
@@ -42,26 +35,20 @@ class SqlStatusStore:
     def __init__(self, url: str, *, namespace: str) -> None:
         tables = schema(namespace)
         self._status, self._tags = tables.status, tables.status_tag
-        self._namespace = namespace
-        self._database = Database(url, is_durable=False)
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="status-writer", initializer=untrace_thread)
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="status-reader", initializer=untrace_thread)
-        self._preparing = threading.Lock()
-        self._is_prepared = False
+        self._threads = DatabaseThreads(url, namespace=namespace, name="status", is_durable=False)
 
     async def append(self, rows: Sequence[StatusRow]) -> None:
         if rows:
-            written = self._in_thread(self._writer, lambda: self._database.write(lambda db: self._insert(db, rows)))
-            await to_its_end(written)
+            await self._threads.write_to_the_end(lambda db: self._insert(db, rows))
 
     async def read(self, which: StatusFilter) -> list[StatusRow]:
-        return await self._in_thread(self._reader, lambda: self._database.read(lambda db: self._select(db, which)))
+        return await self._threads.read(lambda db: self._select(db, which))
 
     async def delete(self, run_id: str) -> None:
-        await self._in_thread(self._writer, lambda: self._database.write(lambda db: self._delete(db, run_id)))
+        await self._threads.write(lambda db: self._delete(db, run_id))
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._close)
+        await self._threads.close()
 
     def _insert(self, db: Connection, rows: Sequence[StatusRow]) -> None:
         values = [_values(row) for row in rows]
@@ -106,21 +93,6 @@ class SqlStatusStore:
                 columns.sequence.in_(last.group_by(columns.run_id, columns.names, columns.lineage))
             )
         return wanted if which.state is None else wanted.where(table.c.state == which.state.value)
-
-    def _in_thread(self, thread: ThreadPoolExecutor, transaction: Callable[[], T]) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(thread, self._prepared, transaction)
-
-    def _prepared(self, transaction: Callable[[], T]) -> T:
-        with self._preparing:
-            if not self._is_prepared:
-                bring_up_to_date(self._database, self._namespace)
-                self._is_prepared = True
-        return transaction()
-
-    def _close(self) -> None:
-        self._writer.shutdown()
-        self._reader.shutdown()
-        self._database.close()
 
 
 def _insertion(table: Table, names: Sequence[str], db: Connection) -> str:
