@@ -137,6 +137,8 @@ def test_a_worker_that_takes_no_more_messages_is_refused_by_name(deployed, redis
         app = build_app(settings_of(deployed))
         ledger = open_worker_ledger(settings_of(deployed))
         (told,) = ledger.workers()
+        # It is announced before it listens to this, and nobody keeps it for later.
+        wait_until(lambda: app.control.ping(destination=[deaf.name]), what="it is heard")
         for queue in as_list(told["queues"]):
             app.control.cancel_consumer(queue, destination=[deaf.name])
         wait_until(lambda: ledger.workers()[0]["queues"] == [], what="it consumes nothing")
